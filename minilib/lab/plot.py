@@ -1,0 +1,71 @@
+"""One house style: labelled axes, colour-blind-safe colours, one message per figure. Every helper returns the axes."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe & Ito's palette, darkest first; dash and marker tell lines apart without colour
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
+DASHES = ["-", "--", "-.", ":"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+
+
+def _numpy(values):
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _axes(axes, title, x, y, size=(6, 3.2)):
+    axes = axes or plt.subplots(figsize=size, layout="constrained")[1]
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def curves(lines, *, x, y, title, log="", markers=False, axes=None):
+    """Lines, each labelled at its end. lines: {label: (xs, ys)}; log: "x", "y" or "xy" for logarithmic axes."""
+    axes = _axes(axes, title, x, y)
+    ends = []
+    for i, (label, (xs, ys)) in enumerate(lines.items()):
+        xs, ys = _numpy(xs), _numpy(ys)
+        style = {"color": COLOURS[i % 8], "linestyle": DASHES[i % 4], "marker": MARKERS[i % 8] if markers else None, "markersize": 4}
+        axes.plot(xs, ys, **style)
+        ends.append((xs[-1], ys[-1], label, style["color"]))
+    for name in log:
+        getattr(axes, f"set_{name}scale")("log")
+    _label_ends(axes, ends)
+    return axes
+
+
+def _label_ends(axes, ends):
+    """Write each label to the right of its line's end, pushed apart where they would overlap."""
+    axes.figure.canvas.draw()
+    spots = sorted((axes.transData.transform((x, y))[1], x, y, label, colour) for x, y, label, colour in ends)
+    last, gap = -np.inf, 12 * axes.figure.dpi / 72
+    right = max(x for _, x, *_ in spots)
+    for pixel, _, y, label, colour in spots:
+        target = max(pixel, last + gap)
+        offset = (target - pixel) * 72 / axes.figure.dpi
+        axes.annotate(label, (right, y), xytext=(6, offset), textcoords="offset points", color=colour, va="center", annotation_clip=False)
+        last = target
+
+
+def heatmap(values, *, x, y, value, title, centred=False, x_ticks=None, y_ticks=None, axes=None):
+    """A matrix as colours, row 0 on top. centred: a diverging map with white at zero. ticks: labels, e.g. letters."""
+    values = _numpy(values)
+    axes = _axes(axes, title, x, y, size=(4.8, 3.6))
+    limit = np.abs(values).max()
+    style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if centred else {"cmap": "viridis"}
+    image = axes.imshow(values, aspect="auto", interpolation="nearest", **style)
+    axes.figure.colorbar(image, ax=axes, label=value)
+    for labels, axis in ((x_ticks, axes.xaxis), (y_ticks, axes.yaxis)):
+        if labels is not None:
+            axis.set_ticks(range(len(labels)), labels)
+    return axes
+
+
+def bars(heights, *, y, title, x="", axes=None):
+    """Horizontal bars, each with its value. heights: {label: number}; y names the labels' axis' quantity and unit."""
+    axes = _axes(axes, title, y, x, size=(6, 0.5 + 0.34 * len(heights)))
+    places = axes.barh(list(heights), list(heights.values()), color=COLOURS[0])
+    axes.bar_label(places, fmt="%.3g", padding=3)
+    axes.invert_yaxis()
+    return axes

@@ -1,0 +1,129 @@
+"""The one interface of every language model, and what all of them share: loss and sampling."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from minilib import twin
+from minilib.naive import language_model as naive
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next symbol. logits[:, t] predicts ids[:, t + 1] and sees ids[:, :t + 1] only.
+
+    A model defines `vocab_size`, `init_state` and at least one of
+        extend(ids, state)  (batch, time) int64, state -> (batch, time, vocab), state    recurrent models
+        forward(ids) and step(ids, state)                                                the others
+    A state is a nested tuple of tensors and numbers. No call changes the state that it was given, so that
+    keeping an old state is enough to go back to it.
+    """
+
+    vocab_size: int
+
+    def init_state(self, batch_size):
+        """The state before any symbol, on the device and in the dtype of the parameters."""
+        raise NotImplementedError(f"{type(self).__name__} must define init_state")
+
+    def forward(self, ids):
+        """(batch, time) int64 -> logits (batch, time, vocab), from the initial state."""
+        check_ids(ids, self.vocab_size, dims=2)
+        return self.extend(ids, self.init_state(len(ids)))[0]
+
+    def step(self, ids, state):
+        """One symbol: (batch,) int64, state -> logits (batch, vocab), state."""
+        check_ids(ids, self.vocab_size, dims=1)
+        logits, state = self.extend(ids[:, None], state)
+        return logits[:, 0], state
+
+    def extend(self, ids, state):
+        """Several symbols from a given state; here one step at a time, overridden where there is a faster way."""
+        check_ids(ids, self.vocab_size, dims=2)
+        if type(self).step is LanguageModel.step:
+            raise NotImplementedError(f"{type(self).__name__} must define extend or step")
+        rows = []
+        for t in range(ids.shape[1]):
+            logits, state = self.step(ids[:, t], state)
+            rows.append(logits)
+        return torch.stack(rows, dim=1), state
+
+
+def check_ids(ids, vocab_size, dims):
+    """Raise unless ids is an int64 tensor of that many dimensions with entries in [0, vocab_size)."""
+    if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
+        raise TypeError(f"ids must be an int64 tensor, got {getattr(ids, 'dtype', type(ids).__name__)}")
+    if ids.dim() != dims or 0 in ids.shape:
+        raise ValueError(f"ids must have shape {'(batch, time)' if dims == 2 else '(batch,)'} and not be empty, got {tuple(ids.shape)}")
+    low, high = ids.aminmax()  # an unknown id would crash inside an embedding kernel
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"ids must lie in [0, {vocab_size}), got {int(low)} to {int(high)}")
+
+
+def _loss_cases(rng):
+    for B, T, V in [(1, 2, 2), (1, 2, 1), (3, 5, 7)]:
+        yield rng.normal(size=(B, T, V)), rng.integers(V, size=(B, T))
+    yield 300 * rng.normal(size=(2, 3, 4)), rng.integers(4, size=(2, 3))
+
+
+@twin(naive.next_symbol_loss, cases=_loss_cases)
+def next_symbol_loss(logits, ids):
+    """Mean nats per predicted symbol; logits (batch, time, vocab), ids (batch, time)."""
+    if ids.shape != logits.shape[:2] or ids.shape[1] < 2:
+        raise ValueError(f"ids must have the shape (batch, time ≥ 2) of logits {tuple(logits.shape)}, got {tuple(ids.shape)}")
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def _sampling_cases(rng):
+    for B, V in [(1, 1), (1, 2), (4, 7), (2, 256)]:
+        for temperature, top_k, top_p in [(1.0, None, None), (0.5, 3, None), (2.0, None, 0.7), (1.0, 1, 0.1), (1.0, 5, 0.9), (0, None, None)]:
+            yield 3 * rng.normal(size=(B, V)), temperature, top_k, top_p
+    yield np.array([[1.0, 2.0, 2.0, 2.0]]), 1.0, 2, None  # equal logits: the smaller id is kept
+    yield np.array([[1.0, 2.0, 2.0, 2.0]]), 0, None, None
+
+
+@twin(naive.probabilities, cases=_sampling_cases)
+def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    """What is sampled from: softmax(logits / temperature) cut to the likeliest symbols; (batch, vocab) both.
+
+    temperature 0 is greedy. top_k ≥ 1 keeps that many symbols, top_p in (0, 1] the shortest list with that mass
+    (of what top_k left). Raises ValueError for values outside these ranges or logits that are not (batch, vocab).
+    """
+    if logits.dim() != 2:
+        raise ValueError(f"logits must have shape (batch, vocab), got {tuple(logits.shape)}")
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    if top_k is not None and not top_k >= 1:
+        raise ValueError(f"top_k must be 1 or more, or None, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1], or be None, got {top_p}")
+    if temperature == 0:
+        top_k, top_p, temperature = 1, None, 1.0
+    p = (logits / temperature).softmax(-1)
+    if top_k is None and top_p is None:
+        return p
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    ordered = p.gather(-1, order)
+    if top_k is not None:
+        ordered = ordered * (torch.arange(p.shape[-1], device=p.device) < top_k)
+        ordered = ordered / ordered.sum(-1, keepdim=True)
+    if top_p is not None:
+        before = ordered.cumsum(-1) - ordered  # the mass of what is likelier
+        ordered = ordered * (before < top_p)
+        ordered = ordered / ordered.sum(-1, keepdim=True)
+    return torch.zeros_like(p).scatter(-1, order, ordered)
+
+
+def _sample_cases(rng):
+    for logits, *how in _sampling_cases(rng):
+        yield logits, rng.uniform(size=len(logits)), *how
+    yield rng.normal(size=(2, 5)), rng.uniform(size=2) * 0 + (1 - 1e-16), 1.0, 2, None
+
+
+@twin(naive.sample, cases=_sample_cases)
+def sample(logits, u, temperature=1.0, top_k=None, top_p=None):
+    """One id per row of logits (batch, vocab), by inverting the cumulative distribution at u (batch,) in [0, 1)."""
+    if u.shape != logits.shape[:1]:
+        raise ValueError(f"u must have shape ({len(logits)},), one uniform per row of logits, got {tuple(u.shape)}")
+    p = probabilities(logits, temperature, top_k, top_p)
+    ids = (p.cumsum(-1) <= u[:, None]).sum(-1)
+    last = p.shape[-1] - 1 - (p.flip(-1) > 0).int().argmax(-1)  # should rounding keep the sum below u
+    return torch.minimum(ids, last)

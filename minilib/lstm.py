@@ -1,0 +1,152 @@
+"""The LSTM with peepholes, Graves' stack of them as a language model, and dynamic evaluation.
+
+Names and symbols are those of minilib/naive/lstm.py. Not here: weight noise, dropout.
+"""
+
+import time
+
+import torch
+from torch import nn
+
+from minilib import twin
+from minilib.language_model import LanguageModel, check_ids
+from minilib.naive import lstm as naive
+
+
+class _Lstm(torch.autograd.Function):
+    """The loop over time with its backward written out: one matmul a step, all else in place.
+
+    Kept for backward: gates, cells and outputs, 6 n numbers a step. What backward needs of them that does not
+    depend on the incoming gradient is computed for all steps at once, before its loop.
+    """
+
+    @staticmethod
+    def forward(ctx, x, h, c, W_h, peep):
+        B, T, n = len(x), x.shape[1], h.shape[1]
+        gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, 4n), time first: each step is one block
+        cells, outputs = x.new_empty(T + 1, B, n), x.new_empty(T + 1, B, n)
+        cells[0], outputs[0] = c, h
+        squashed, W = x.new_empty(B, n), W_h.t()
+        steps = zip(gates.unbind(), cells[:-1].unbind(), cells[1:].unbind(), outputs[:-1].unbind(), outputs[1:].unbind(), strict=True)
+        for a, c_old, c_new, h_old, h_new in steps:
+            a.addmm_(h_old, W)
+            i, f, g, o = a.view(B, 4, n).unbind(1)
+            a.view(B, 4, n)[:, :2].addcmul_(peep[:2], c_old[:, None])
+            a[:, : 2 * n].sigmoid_()
+            g.tanh_()
+            torch.mul(f, c_old, out=c_new).addcmul_(i, g)
+            o.addcmul_(peep[2], c_new).sigmoid_()
+            torch.mul(o, torch.tanh(c_new, out=squashed), out=h_new)
+        ctx.save_for_backward(gates, cells, outputs, W_h, peep)
+        return outputs[1:].transpose(0, 1), outputs[-1].clone(), cells[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out, dh, dc):
+        gates, cells, outputs, W_h, peep = ctx.saved_tensors
+        T, B, n = len(gates), gates.shape[1], cells.shape[2]
+        i, f, g, o = gates.view(T, B, 4, n).unbind(2)
+        squashed = cells[1:].tanh()
+        K_c = o * (1 - squashed * squashed)  # dc per dh
+        # d(pre-activation) per dc for i, f, g and per dh for o
+        K = torch.stack([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], dim=2)
+        d_out, dh, dc = d_out.transpose(0, 1), dh.clone(), dc.clone()
+        peep_if = peep[:2]
+        steps = list(zip(d_out.unbind(), K.unbind(), K_c.unbind(), f.unbind(), strict=True))
+        for d, k, k_c, forget in reversed(steps):
+            dh += d
+            da_o = k[:, 3].mul_(dh)
+            dc.addcmul_(dh, k_c).addcmul_(da_o, peep[2])
+            k[:, :3].mul_(dc[:, None])  # k now holds da
+            dc.mul_(forget).add_((k[:, :2] * peep_if).sum(1))
+            torch.mm(k.view(B, 4 * n), W_h, out=dh)
+        da = K.view(T, B, 4, n)
+        d_peep = torch.stack([(da[:, :, 0] * cells[:-1]).sum((0, 1)), (da[:, :, 1] * cells[:-1]).sum((0, 1)), (da[:, :, 3] * cells[1:]).sum((0, 1))])
+        da = K.view(T * B, 4 * n)
+        return da.view(T, B, 4 * n).transpose(0, 1), dh, dc, da.t() @ outputs[:-1].reshape(T * B, n), d_peep
+
+
+def _layer_cases(rng):
+    """One step; odd sizes; saturated gates."""
+    for B, T, n, scale in [(1, 1, 1, 1), (1, 3, 2, 1), (3, 7, 5, 1), (2, 4, 3, 20)]:
+        yield scale * rng.normal(size=(B, T, 4 * n)), rng.normal(size=(B, n)), rng.normal(size=(B, n)), rng.normal(size=(4 * n, n)), rng.normal(size=(3, n))
+
+
+@twin(naive.lstm, cases=_layer_cases)
+def lstm(x, h, c, W_h, peep):
+    """One layer over time, from inputs that are already projected (Graves 2013, eq. 7-11).
+
+    x        (batch, time, 4n), W_x x_t + b, in the order i f g o
+    h, c     (batch, n) state before the first step; W_h (4n, n); peep (3, n), peepholes of i f o
+    returns  outputs (batch, time, n), then h and c after the last step
+    Raises ValueError if the shapes do not fit.
+    """
+    n = h.shape[-1]
+    wanted = {"x": (len(h), x.shape[1] if x.dim() == 3 else "time", 4 * n), "h": (len(h), n), "c": (len(h), n), "W_h": (4 * n, n), "peep": (3, n)}
+    for (name, shape), value in zip(wanted.items(), (x, h, c, W_h, peep), strict=True):
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+    return _Lstm.apply(x, h, c, W_h, peep)
+
+
+class _Layer(nn.Module):
+    def __init__(self, vocab_size, below, n, forget_bias):
+        super().__init__()
+        uniform = lambda *shape: nn.Parameter(torch.empty(shape).uniform_(-(n**-0.5), n**-0.5))
+        self.symbol = uniform(vocab_size, 4 * n)  # W_x of a one-hot symbol: a table of rows
+        self.below = uniform(4 * n, below)
+        self.recurrent = uniform(4 * n, n)
+        self.peep = nn.Parameter(torch.zeros(3, n))
+        self.bias = nn.Parameter(torch.cat([torch.zeros(n), torch.full((n,), float(forget_bias)), torch.zeros(2 * n)]))
+
+
+def _model_cases(rng):
+    for V, n, layers, B, T in [(2, 1, 1, 1, 1), (5, 3, 1, 2, 4), (7, 4, 3, 3, 5)]:
+        yield {"vocab_size": V, "width": n, "layers": layers}, rng.integers(V, size=(B, T))
+
+
+@twin(naive.lstm_lm, cases=_model_cases)
+class LSTM(LanguageModel):
+    """Graves' stack: every layer reads the symbol and the layer below, the output reads every layer.
+
+    vocab_size   symbols
+    width        n, cells of a layer
+    layers       number of layers
+    forget_bias  initial bias of the forget gates. 1 lets a fresh net remember; the paper does not say
+    """
+
+    def __init__(self, vocab_size=256, width=128, layers=1, forget_bias=1.0):
+        super().__init__()
+        if min(vocab_size, width, layers) < 1:
+            raise ValueError(f"vocab_size, width and layers must be 1 or more, got {vocab_size}, {width}, {layers}")
+        self.vocab_size, self.width = vocab_size, width
+        self.layers = nn.ModuleList(_Layer(vocab_size, width * (k > 0), width, forget_bias) for k in range(layers))
+        bound = (layers * width) ** -0.5
+        self.output = nn.Parameter(torch.empty(vocab_size, layers * width).uniform_(-bound, bound))
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def init_state(self, batch_size):
+        """((h, c) of each layer), all zero, each (batch, n)."""
+        zero = self.output.new_zeros(batch_size, self.width)
+        return tuple((zero, zero) for _ in self.layers)
+
+    def extend(self, ids, state):
+        check_ids(ids, self.vocab_size, dims=2)
+        below, outputs, after = None, [], []
+        for layer, (h, c) in zip(self.layers, state, strict=True):
+            x = nn.functional.embedding(ids, layer.symbol + layer.bias)
+            if below is not None:
+                x = x + below @ layer.below.t()
+            below, h, c = lstm(x, h, c, layer.recurrent, layer.peep)
+            outputs.append(below)
+            after.append((h, c))
+        return torch.cat(outputs, -1) @ self.output.t() + self.output_bias, tuple(after)
+
+
+def _dynamic_cases(rng):
+    for T, chunk, lr in [(2, 1, 0.5), (9, 4, 1.0), (9, 8, 0.1), (5, 100, 1.0), (7, 3, 0.0)]:
+        V, n = 5, 3
+        shapes = {"layers.0.symbol": (V, 4 * n), "layers.0.below": (4 * n, 0), "layers.0.recurrent": (4 * n, n), "layers.0.peep": (3, n)}
+        shapes |= {"layers.0.bias": (4 * n,), "output": (V, n), "output_bias": (V,)}
+        params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        yield params, rng.integers(V, size=T), chunk, lr

@@ -1,0 +1,72 @@
+"""Scoring and sampling, as every language model here shares them: the definition."""
+
+import numpy as np
+
+
+def next_symbol_loss(logits, ids):
+    """Mean cross-entropy of predicting each symbol from those before it.
+
+    logits  (batch, time, vocab); logits[b, t] predicts ids[b, t + 1], so the last row predicts nothing known
+    ids     (batch, time) int
+    returns nats per predicted symbol, a scalar
+    """
+    B, T, V = logits.shape
+    total = 0.0
+    for b in range(B):
+        for t in range(T - 1):
+            z = logits[b, t]
+            top = z.max()
+            total += top + np.log(np.exp(z - top).sum()) - z[ids[b, t + 1]]
+    return total / (B * (T - 1))
+
+
+def probabilities(logits, temperature, top_k, top_p):
+    """The distribution that is sampled from: softmax of logits / temperature, cut to its likeliest symbols.
+
+    logits       (batch, vocab)
+    temperature  > 0 flattens (above 1) or sharpens (below 1); 0 puts everything on the likeliest symbol
+    top_k        keep the k likeliest symbols, or None for all
+    top_p        keep the shortest list of likeliest symbols whose mass reaches top_p, or None for all
+    returns      (batch, vocab), rows sum to 1
+
+    Source: top-p is nucleus sampling, Holtzman et al. 2019 (arXiv:1904.09751), eq. 2-3.
+    Equal logits are ordered by id, the smaller first.
+    """
+    B, V = logits.shape
+    out = np.zeros((B, V))
+    for b in range(B):
+        order = sorted(range(V), key=lambda v: (-logits[b, v], v))
+        if temperature == 0:
+            out[b, order[0]] = 1.0
+            continue
+        z = logits[b] / temperature
+        p = np.exp(z - z.max())
+        p = p / p.sum()
+        kept, mass = [], 0.0
+        for v in order[: top_k or V]:
+            if top_p is not None and kept and mass >= top_p * p[order[: top_k or V]].sum():
+                break
+            kept.append(v)
+            mass += p[v]
+        for v in kept:
+            out[b, v] = p[v] / mass
+    return out
+
+
+def sample(logits, u, temperature, top_k, top_p):
+    """One symbol per row: the first whose cumulative probability exceeds u.
+
+    u        (batch,) uniform in [0, 1)
+    returns  (batch,) int64
+    """
+    p = probabilities(logits, temperature, top_k, top_p)
+    out = np.zeros(len(p), dtype=np.int64)
+    for b in range(len(p)):
+        cumulative = 0.0
+        for v in range(p.shape[1]):
+            if p[b, v] > 0:
+                out[b] = v  # the last possible symbol, should rounding keep the sum below u
+                cumulative += p[b, v]
+                if cumulative > u[b]:
+                    break
+    return out

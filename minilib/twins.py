@@ -1,0 +1,517 @@
+"""Declare a definition and its twin; compare the two; grade an attempt at either.
+
+    @twin(naive.attention, cases=cases)
+    def attention(q, k, v): ...
+
+`cases(rng)` yields tuples of arguments. Float arrays in them are differentiable; whatever must not be
+differentiated (a learning rate, a temperature) is a Python number. For an nn.Module class the first item
+of a case is a dict of constructor arguments, and the definition is called as
+`definition(params, *inputs, **constructor)`: params holds the state_dict as float64 arrays (left out if the
+definition does not name it first), and of the constructor's arguments it gets those that it names.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+import time
+import zlib
+
+import numpy as np
+
+PAIRS = {}  # (module, name) -> Pair, in the order of declaration
+FLOAT64 = 1e-9  # relative agreement in float64: a few thousand roundings of 1e-16, with room
+GRADIENT = 1e-6  # autograd against a central difference: what the difference itself is good for
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    definition: object
+    fast: object
+    cases: object
+    float32: float = 1e-5
+
+    @property
+    def topic(self):
+        return self.fast.__module__.rpartition(".")[2]
+
+    @property
+    def name(self):
+        return f"{self.topic}.{self.fast.__qualname__}"
+
+
+def twin(definition, *, cases, float32=1e-5):
+    """Decorator: declare a torch function or nn.Module class as the twin of a NumPy definition.
+
+    definition  the NumPy function that says what is right
+    cases       generator function of a NumPy Generator; yields argument tuples (see the module's docstring)
+    float32     relative tolerance in float32; the default allows a few hundred roundings of 6e-8.
+                A looser one needs its reason beside it.
+    """
+
+    def declare(fast):
+        PAIRS[fast.__module__, fast.__qualname__] = Pair(definition, fast, cases, float32)
+        return fast
+
+    return declare
+
+
+# -- nested structures of arrays -------------------------------------------------------------------------
+
+
+def _map(function, tree):
+    """Apply `function` to every leaf of nested tuples, lists and dicts."""
+    if isinstance(tree, dict):
+        return {key: _map(function, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        items = [_map(function, item) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    return function(tree)
+
+
+def _leaves(tree, path=""):
+    """(path, leaf) pairs: '[0]' is the first item, "['bias']" that key."""
+    if isinstance(tree, (dict, tuple, list)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return [leaf for key, item in items for leaf in _leaves(item, f"{path}[{key!r}]")]
+    return [(path, tree)]
+
+
+def _is_real(leaf):
+    """Is this leaf differentiable: an array of floats or complex numbers?"""
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc"
+
+
+def _numpy(leaf):
+    """Torch tensors become arrays; everything else stays."""
+    return leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf
+
+
+def _copy(tree):
+    return _map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
+
+
+# -- comparing values ------------------------------------------------------------------------------------
+
+
+def _show(value, other):
+    """A number with as many digits as it takes to tell it from the other one."""
+    if isinstance(value, (float, complex, np.inexact)):
+        for digits in (5, 9, 17):
+            if f"{value:.{digits}g}" != f"{other:.{digits}g}":
+                break
+        return f"{value:.{digits}g}"
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _hint(got, want, tolerance):
+    """A guess at what went wrong with a float array of the right shape."""
+    scale = np.abs(want).mean() + 1e-300
+    near = lambda a, b: a.shape == b.shape and a.size > 1 and np.abs(a - b).max() <= 100 * tolerance * scale
+    if want.ndim >= 2 and near(np.swapaxes(got, -1, -2), want):
+        return "; the last two axes are swapped"
+    ratio = np.vdot(want, got) / (np.vdot(want, want) + 1e-300)
+    if near(got, ratio * want):
+        return f"; every value is {ratio:.4g} times what it should be"
+    for axis in range(want.ndim):
+        a, b = np.moveaxis(got, axis, 0), np.moveaxis(want, axis, 0)
+        if near(a[1:], b[:-1]) or near(a[:-1], b[1:]):
+            return f"; it looks shifted by one along axis {axis}"
+    return ""
+
+
+def _compare_numbers(got, want, tolerance, dtype, path):
+    """(worst relative error, what is wrong or None) for two arrays or numbers."""
+    where = f"output{path}: " if path else ""
+    got, want = np.asarray(got), np.asarray(want)
+    if got.shape != want.shape:
+        swapped = got.ndim >= 2 and got.shape == want.shape[:-2] + want.shape[:-3:-1]
+        return np.inf, f"{where}shape {got.shape}, expected {want.shape}" + ("; the last two axes are swapped" if swapped else "")
+    family = {"f": dtype, "c": "complex128" if dtype == "float64" else "complex64", "b": "bool"}.get(want.dtype.kind, "an integer type")
+    if (got.dtype.kind not in "iu") if family == "an integer type" else (str(got.dtype) != family):
+        return np.inf, f"{where}dtype {got.dtype}, expected {family}"
+    if want.size == 0:
+        return 0.0, None
+    with np.errstate(all="ignore"):
+        if want.dtype.kind in "fc":
+            size = np.abs(want)
+            mean = size[np.isfinite(size)].mean() if np.isfinite(size).any() else 0.0
+            error = np.abs(got - want) / np.maximum(size, mean or 1.0)  # an all-zero output is judged absolutely
+            error = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0.0, error)
+            error = np.where(np.isnan(error) | (np.isinf(size) & (got != want)), np.inf, error)
+        else:
+            error, tolerance = (got != want).astype(float), 0.0
+        worst = float(error.max())
+        if worst <= tolerance:
+            return worst, None
+        index = tuple(int(i) for i in np.argwhere(error > tolerance)[0])
+        a, b = got[index], want[index]
+        at = f"at {index if len(index) != 1 else index[0]} " if index else ""
+        if got.dtype.kind in "fc" and np.isnan(a):
+            return worst, f"{where}{at}got nan, expected {_show(b, a)}"
+        hint = _hint(got, want, tolerance) if want.dtype.kind in "fc" and np.isfinite(got).all() and np.isfinite(want).all() else ""
+        return worst, f"{where}{at}got {_show(a, b)}, expected {_show(b, a)}{hint}"
+
+
+def _compare(got, want, tolerance, dtype, path=""):
+    """(worst relative error, what is wrong or None) for two nested outputs."""
+    where = f"output{path}: " if path else ""
+    if isinstance(want, (tuple, list)):
+        if isinstance(got, np.ndarray) and isinstance(want, list):
+            got = got.tolist()
+        if not isinstance(got, (tuple, list)):
+            return np.inf, f"{where}got one {type(got).__name__}, expected {len(want)} values"
+        if len(got) != len(want):
+            return np.inf, f"{where}got {len(got)} values, expected {len(want)}"
+        items = [(str([i]), a, b) for i, (a, b) in enumerate(zip(got, want, strict=True))]
+    elif isinstance(want, dict):
+        if not isinstance(got, dict) or set(got) != set(want):
+            return np.inf, f"{where}got {sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__}, expected a dict with keys {sorted(map(str, want))}"
+        items = [(f"[{key!r}]", got[key], want[key]) for key in want]
+    elif isinstance(want, (np.ndarray, np.generic, bool, int, float, complex)):
+        if not isinstance(got, (np.ndarray, np.generic, bool, int, float, complex)):
+            return np.inf, f"{where}got a {type(got).__name__}, expected numbers"
+        return _compare_numbers(got, want, tolerance, dtype, path)
+    else:
+        if type(got) is type(want) and got == want:
+            return 0.0, None
+        return np.inf, f"{where}got {_brief(got)}, expected {_brief(want)}"
+    worst = 0.0
+    for step, a, b in items:
+        error, problem = _compare(a, b, tolerance, dtype, path + step)
+        worst = max(worst, error)
+        if problem:
+            return worst, problem
+    return worst, None
+
+
+def _brief(value):
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# -- one pair, one case ----------------------------------------------------------------------------------
+
+
+class _Case:
+    """One case of a pair, with the definition's answer computed when first needed."""
+
+    def __init__(self, pair, number, case, dtype):
+        self.pair, self.number, self.dtype = pair, number, dtype
+        self.constructor, self.params = {}, {}
+        if inspect.isclass(pair.fast):
+            self.constructor, *case = case
+            self.params = self._random_params()
+        self.inputs = _copy(tuple(case))  # an array that is passed twice becomes two
+        if dtype == "float32":  # both sides see the same rounded numbers
+            rounded = lambda leaf: leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype) if _is_real(leaf) else leaf
+            self.inputs, self.params = _map(rounded, self.inputs), _map(rounded, self.params)
+        self.rng = np.random.default_rng(zlib.crc32(f"{pair.definition.__name__} {number}".encode()))
+
+    def _random_params(self):
+        """The module's fresh parameters, each moved off its initial value, which may be 0 or 1."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.number)
+            state = self.pair.fast(**self.constructor).double().state_dict()
+        rng = np.random.default_rng(self.number)
+        values = {name: value.numpy().copy() for name, value in state.items()}
+        return {name: v + 0.1 * rng.normal(size=v.shape) if _is_real(v) else v for name, v in values.items()}
+
+    def define(self, params, inputs):
+        names = inspect.signature(self.pair.definition).parameters
+        keywords = {key: value for key, value in self.constructor.items() if key in names}
+        first = (params,) if next(iter(names), None) == "params" else ()
+        return self.pair.definition(*first, *inputs, **keywords)
+
+    def want(self):
+        return self.define(_copy(self.params), _copy(self.inputs))
+
+    def __str__(self):
+        shapes = [str(leaf.shape) if isinstance(leaf, np.ndarray) else _brief(leaf) for _, leaf in _leaves(self.inputs)]
+        made = [f"{key}={_brief(value)}" for key, value in self.constructor.items()]
+        return f"case {self.number} ({_brief(', '.join(made + shapes))})"
+
+    # how a candidate is called
+
+    def call_numpy(self, candidate):
+        """A NumPy attempt: called like the definition. Returns (outputs, were inputs changed?)."""
+        params, inputs = _copy(self.params), _copy(self.inputs)
+        attempt = _Case.__new__(_Case)
+        attempt.pair, attempt.constructor = dataclasses.replace(self.pair, definition=candidate), self.constructor
+        out = attempt.define(params, inputs)
+        return out, not _same((params, inputs), (self.params, self.inputs))
+
+    def tensors(self, device, grad):
+        """Params and inputs as tensors; float leaves require a gradient if asked to."""
+        import torch
+
+        def tensor(leaf):
+            if not isinstance(leaf, np.ndarray):
+                return leaf
+            t = torch.tensor(leaf, device=device)
+            if _is_real(leaf):
+                t = t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32) if self.dtype == "float32" else t
+                t.requires_grad_(grad)
+            return t
+
+        return _map(tensor, self.params), _map(tensor, self.inputs)
+
+    def call_torch(self, candidate, params, inputs, device):
+        import torch
+
+        if not inspect.isclass(candidate):
+            return candidate(*inputs)
+        with torch.random.fork_rng(devices=[]):
+            module = candidate(**self.constructor).to(device, getattr(torch, self.dtype)).eval()
+        missing, extra = set(params) - set(module.state_dict()), set(module.state_dict()) - set(params)
+        if missing or extra:
+            raise _Wrong(f"state_dict lacks {sorted(missing)}" if missing else f"state_dict has {sorted(extra)}, which the definition does not know")
+        return torch.func.functional_call(module, params, inputs)
+
+    # the two comparisons
+
+    def values(self, candidate, mode, device, tolerance):
+        """(worst error, problem or None) of the candidate's values."""
+        if mode == "numpy":
+            out, changed = self.call_numpy(candidate)
+        else:
+            import torch
+
+            params, inputs = self.tensors(device, grad=False)
+            with torch.no_grad():
+                out = self.call_torch(candidate, params, inputs, device)
+            before = self.tensors(device, grad=False)
+            changed = not _same(_map(_numpy, (params, inputs)), _map(_numpy, before))
+        want = self.want()
+        if out is None and want is not None:
+            raise NotImplementedError
+        dtype = "float64" if mode == "numpy" else self.dtype
+        error, problem = _compare(_map(_numpy, out), want, tolerance, dtype)
+        if not problem and changed:
+            error, problem = np.inf, "it changes its input in place"
+        return error, problem
+
+    def gradients(self, candidate, device, tolerance):
+        """(worst error, problem or None) of autograd's gradients against central differences of the definition."""
+        import torch
+
+        want = self.want()
+        weights = [(path, self.rng.normal(size=np.shape(w)) + (1j * self.rng.normal(size=np.shape(w)) if np.iscomplexobj(w) else 0)) for path, w in _leaves(want) if np.asarray(w).dtype.kind in "fc"]
+        leaves = [leaf for leaf in _leaves((self.params, self.inputs)) if _is_real(leaf[1]) and leaf[1].size]
+        if not weights or not leaves:
+            return 0.0, None
+        tensors = self.tensors(device, grad=True)
+        out = dict(_leaves(self.call_torch(candidate, *tensors, device)))
+        terms = [torch.sum((torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real) for path, w in weights]
+        total = sum(torch.where(torch.isfinite(term), term, 0.0) for term in terms)
+        of = dict(_leaves(tensors))
+        asked = [of[path] for path, _ in leaves]
+        if total.requires_grad:
+            found = torch.autograd.grad(total, asked, allow_unused=True)
+        else:
+            found = [None] * len(asked)
+        size = sum(float(np.abs(w * np.asarray(o))[np.isfinite(o)].sum()) for (_, w), o in zip(weights, [dict(_leaves(want))[p] for p, _ in weights], strict=True))
+        worst = 0.0
+        for (path, leaf), gradient in zip(leaves, found, strict=True):
+            g = np.zeros(leaf.shape) if gradient is None else gradient.detach().cpu().numpy().astype(leaf.dtype)
+            v = self.rng.normal(size=leaf.shape) + (1j * self.rng.normal(size=leaf.shape) if np.iscomplexobj(leaf) else 0)
+            error, got, expected = self._directional(weights, path, leaf, g, v, size, tolerance)
+            worst = max(worst, error)
+            if not error <= tolerance:
+                name = self._leaf_name(path)
+                if gradient is None:
+                    return worst, f"values agree, but no gradient reaches {name}"
+                return worst, f"values agree, but the gradient in {name} is wrong: along a random direction got {_show(got, expected)}, expected {_show(expected, got)}"
+        return worst, None
+
+    def _directional(self, weights, path, leaf, g, v, size, tolerance):
+        """Error of g·v against a central difference of the definition, at the step that suits it best."""
+        got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
+
+        def f(step):
+            moved = _map(lambda x: x + step * v if x is leaf else x, (self.params, self.inputs))
+            out = dict(_leaves(self.define(*_copy(moved))))
+            terms = [(np.conj(w) * np.asarray(out[p])).real for p, w in weights]
+            return float(sum(t[np.isfinite(t)].sum() for t in terms))
+
+        for step in (1e-4, 1e-5, 1e-6, 1e-3):  # curvature wants small steps, rounding wants large ones
+            expected = (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
+            floor = 10 * tolerance * size + 1e-300  # a gradient this small beside its terms is their rounding
+            error = abs(got - expected) / max(float(np.linalg.norm(g)), abs(expected), floor)
+            if error < best[0]:
+                best = (error, got, expected)
+            if error <= tolerance / 10:
+                break
+        return best
+
+    def _leaf_name(self, path):
+        side, rest = re.match(r"\[(\d)\](.*)", path).groups()
+        if side == "0":
+            return f"parameter {rest[2:-2]}"
+        number, inside = re.match(r"\[(\d+)\](.*)", rest).groups()
+        return f"input {int(number) + 1}{inside}"
+
+
+class _Wrong(Exception):
+    """A candidate's mistake, already in words."""
+
+
+def _same(a, b):
+    a, b = [leaf for _, leaf in _leaves(a)], [leaf for _, leaf in _leaves(b)]
+    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) if _is_real(x) else np.array_equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, np.ndarray))
+
+
+def examine(pair, candidate=None, *, number, case, dtype="float64", device="cpu", mode="torch", tolerance=None):
+    """Compare one candidate (the pair's own twin if None) with the definition on one case.
+
+    Returns (worst relative error in value, in gradient, what is wrong in words or None).
+    """
+    candidate = pair.fast if candidate is None else candidate
+    one = _Case(pair, number, case, dtype)
+    if tolerance is None:
+        tolerance = FLOAT64 if dtype == "float64" else pair.float32
+    value, problem = one.values(candidate, mode, device, tolerance)
+    gradient = 0.0
+    if not problem and mode == "torch":
+        # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
+        gradient, problem = one.gradients(candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance))
+    return value, gradient, problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}"
+
+
+# -- grading ---------------------------------------------------------------------------------------------
+
+
+class Report:
+    """What `check` found: true if the attempt is right; printing it says what is wrong."""
+
+    def __init__(self, ok, text):
+        self.ok, self.text = ok, text
+
+    def __bool__(self):
+        return self.ok
+
+    def __repr__(self):
+        return self.text
+
+
+def _speaks_torch(function):
+    """Does this function's code name anything that comes from torch?"""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return inspect.isclass(function)
+    values = [function.__globals__.get(name) for name in code.co_names]
+    return any(str(getattr(v, "__module__", None) or getattr(v, "__name__", "")).split(".")[0] == "torch" for v in values if v is not None)
+
+
+def _find(like, cases):
+    if cases is not None:
+        return Pair(like, like, cases)
+    topic = getattr(like, "__module__", "").replace("minilib.naive.", "minilib.")
+    if topic.startswith("minilib."):
+        importlib.import_module(topic)
+    for pair in PAIRS.values():
+        if like is pair.fast or like is pair.definition:
+            return pair
+    raise TypeError(f"like must be a twin or a definition declared with @twin, or come with cases=, got {like!r}")
+
+
+def check(candidate, like, *, cases=None, tolerance=None):
+    """Grade your implementation against a definition, on the pair's own cases.
+
+    candidate  your function, NumPy or torch, with the signature of the pair; for a module also a class
+               with the same constructor and state_dict names
+    like       the twin or its definition: minilib.lstm.lstm, naive.lstm.lstm.
+               With `cases`, any NumPy function that gives the right answer
+    cases      generator function of a NumPy Generator that yields argument tuples; default: the pair's
+    tolerance  relative; default 1e-9, and 1e-6 for gradients, which are graded for torch
+    returns    a Report: true or false, and in words the first thing that is wrong. A wrong answer never raises.
+    """
+    pair = _find(like, cases)
+    name = getattr(candidate, "__name__", type(candidate).__name__)
+    if not callable(candidate):
+        return Report(False, f"{name}: got a {type(candidate).__name__}, expected a function")
+    count = 0
+    modes = ["torch", "numpy"] if _speaks_torch(candidate) else ["numpy", "torch"]
+    for number, case in enumerate(pair.cases(np.random.default_rng(0)), 1):
+        failed = []
+        for mode in modes:
+            try:
+                _, _, problem = examine(pair, candidate, number=number, case=case, mode=mode, tolerance=tolerance)
+                if problem:
+                    return Report(False, f"{name}: {problem}")
+                break
+            except NotImplementedError:
+                return Report(False, f"{name}: not attempted yet")
+            except _Wrong as wrong:
+                return Report(False, f"{name}: {wrong}")
+            except Exception as error:  # whatever the attempt raises is an answer about the attempt
+                failed.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        else:
+            text = re.sub(r"0x[0-9a-f]+", "0x…", failed[0])
+            return Report(False, f"{name}: case {number}: raises {text}")
+        modes = [mode]
+        count = number
+    graded = "values and gradients" if modes[0] == "torch" else "values"
+    return Report(True, f"{name}: correct, {count} cases ({graded})")
+
+
+# -- the table -------------------------------------------------------------------------------------------
+
+
+def load(topics=()):
+    """Import every topic (or those named), so that their pairs are declared. Returns the pairs."""
+    import pkgutil
+
+    import minilib
+
+    names = [m.name for m in pkgutil.iter_modules(minilib.__path__) if not m.ispkg and not m.name.startswith("_")]
+    unknown = sorted(set(topics) - set(names))
+    if unknown:
+        raise ValueError(f"topic must be one of {', '.join(names)}, got {', '.join(unknown)}")
+    for name in names:
+        importlib.import_module(f"minilib.{name}")
+    return [pair for pair in PAIRS.values() if pair.fast.__module__.startswith("minilib.") and (not topics or pair.topic in topics)]
+
+
+def table(topics=(), device="cpu"):
+    """Compare every pair, print a line for each as it is done; returns the number that disagree."""
+    print(f"{'twin':<36}{'cases':>6}{'value':>10}{'gradient':>10}{'float32':>10}{'speed-up':>10}")
+    wrong = 0
+    for pair in load(topics):
+        value = gradient = single = count = 0
+        slowest, problem = (0.0, 0.0), None
+        for number, case in enumerate(pair.cases(np.random.default_rng(0)), 1):
+            count += 1
+            v, g, bad = examine(pair, number=number, case=case, device=device)
+            s, _, bad32 = examine(pair, number=number, case=case, device=device, dtype="float32")
+            value, gradient, single = max(value, v), max(gradient, g), max(single, s)
+            problem = problem or bad or bad32
+            slowest = max(slowest, _time(pair, number, case, device))
+        print(f"{pair.name:<36}{count:>6}{value:>10.0e}{gradient:>10.0e}{single:>10.0e}{slowest[0] / slowest[1]:>9.1f}x", flush=True)
+        if problem:
+            wrong += 1
+            print(f"    {problem}")
+    print("every pair agrees" if not wrong else f"{wrong} of the pairs disagree")
+    return wrong
+
+
+def _time(pair, number, case, device):
+    """(seconds of the definition, seconds of the twin) on one case."""
+    import torch
+
+    one = _Case(pair, number, case, "float64")
+    start = time.perf_counter()
+    one.want()
+    naive = time.perf_counter() - start
+    tensors = one.tensors(device, grad=False)
+    fast = np.inf
+    with torch.no_grad():
+        for _ in range(3):
+            start = time.perf_counter()
+            one.call_torch(pair.fast, *tensors, device)
+            if torch.device(device).type == "cuda":
+                torch.cuda.synchronize()
+            fast = min(fast, time.perf_counter() - start)
+    return naive, fast
