@@ -76,8 +76,6 @@ def _sampling_cases(rng):
     for B, V in [(1, 1), (1, 2), (4, 7), (2, 256)]:
         for temperature, top_k, top_p in [(1.0, None, None), (0.5, 3, None), (2.0, None, 0.7), (1.0, 1, 0.1), (1.0, 5, 0.9), (0, None, None)]:
             yield 3 * rng.normal(size=(B, V)), temperature, top_k, top_p
-    yield np.array([[1.0, 2.0, 2.0, 2.0]]), 1.0, 2, None  # equal logits: the smaller id is kept
-    yield np.array([[1.0, 2.0, 2.0, 2.0]]), 0, None, None
 
 
 @twin(naive.probabilities, cases=_sampling_cases)
@@ -115,7 +113,10 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 def _sample_cases(rng):
     for logits, *how in _sampling_cases(rng):
         yield logits, rng.uniform(size=len(logits)), *how
-    yield rng.normal(size=(2, 5)), rng.uniform(size=2) * 0 + (1 - 1e-16), 1.0, 2, None
+    ties = np.array([[1.0, 2.0, 2.0, 2.0]])  # equal logits: the smaller id is kept (and no gradient exists)
+    yield ties, np.array([0.4]), 1.0, 2, None
+    yield ties, np.array([0.6]), 0, None, None
+    yield rng.normal(size=(2, 5)), np.full(2, 1 - 1e-16), 1.0, 2, None  # a sum that rounding keeps below u
 
 
 @twin(naive.sample, cases=_sample_cases)
