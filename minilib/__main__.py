@@ -135,10 +135,10 @@ def train(options):
         "test_split": options.text and "last tenth of the text" or f"shakespeare(by={options.by!r}).test",
         "test_bits_per_byte": score,
     }
-    weights.save(out, model, **record)
+    weights.save(out, model, record)
     loaded, _ = weights.load(models[0], out, device)  # scored as it is on disk, in float16
     record["test_bits_per_byte_of_first_100000"] = lab.bits_per_byte(loaded, split.test[:100_000])
-    weights.save(out, model, **record)
+    weights.save(out, model, record)
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.json')}")
 
 

@@ -11,7 +11,7 @@ from minilib.lab.data import HOME
 from minilib.lab.train import write_whole
 
 
-def save(path, model, **record):
+def save(path, model, record):
     """Write a model's state_dict as float16 and, as <path>.json, the record of how it was made."""
     path = pathlib.Path(path)
     half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
