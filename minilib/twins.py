@@ -30,6 +30,7 @@ class Pair:
     fast: object
     cases: object
     float32: float = 1e-5
+    differentiable: bool = True
 
     @property
     def topic(self):
@@ -40,17 +41,18 @@ class Pair:
         return f"{self.topic}.{self.fast.__qualname__}"
 
 
-def twin(definition, *, cases, float32=1e-5):
+def twin(definition, *, cases, float32=1e-5, differentiable=True):
     """Decorator: declare a torch function or nn.Module class as the twin of a NumPy definition.
 
     definition  the NumPy function that says what is right
     cases       generator function of a NumPy Generator; yields argument tuples (see the module's docstring)
     float32     relative tolerance in float32; the default allows a few hundred roundings of 6e-8.
                 A looser one needs its reason beside it.
+    differentiable  False for what only returns a value, such as the score of a training run
     """
 
     def declare(fast):
-        PAIRS[fast.__module__, fast.__qualname__] = Pair(definition, fast, cases, float32)
+        PAIRS[fast.__module__, fast.__qualname__] = Pair(definition, fast, cases, float32, differentiable)
         return fast
 
     return declare
@@ -374,7 +376,7 @@ def examine(pair, candidate=None, *, number, case, dtype="float64", device="cpu"
         tolerance = FLOAT64 if dtype == "float64" else pair.float32
     value, problem = one.values(candidate, mode, device, tolerance)
     gradient = 0.0
-    if not problem and mode == "torch":
+    if not problem and mode == "torch" and pair.differentiable:
         # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
         gradient, problem = one.gradients(candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance))
     return value, gradient, problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}"
