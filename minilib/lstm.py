@@ -174,11 +174,11 @@ def dynamic_evaluation(params, ids, chunk=64, lr=0.1):
             logits, state = model.extend(piece[None, :-1], state)
             state = tuple((h.detach(), c.detach()) for h, c in state)
             loss = nn.functional.cross_entropy(logits[0], piece[1:])
-            gradients = torch.autograd.grad(loss, weights)
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)  # layer 0 has nothing below
             total += loss.detach() * (len(piece) - 1)
             with torch.no_grad():
                 for w, g in zip(weights, gradients, strict=True):
-                    w.sub_(g, alpha=lr)
+                    w.sub_(lr * g if g is not None else 0)
     return total
 
 
