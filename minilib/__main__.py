@@ -132,7 +132,7 @@ def train(options):
         "minutes": round(history.seconds / 60, 1),
         "steps": options.steps,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "test_split": options.text and "last tenth of the text" or f"shakespeare(by={options.by!r}).test",
+        "test_split": "last tenth of the text" if options.text else f"shakespeare(by={options.by!r}).test",
         "test_bits_per_byte": score,
     }
     weights.save(out, model, record)

@@ -224,7 +224,7 @@ class _Case:
     def define(self, params, inputs):
         names = inspect.signature(self.pair.definition).parameters
         keywords = {key: value for key, value in self.constructor.items() if key in names}
-        first = (params,) if next(iter(names), None) == "params" else ()
+        first = (params,) if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params" else ()
         return self.pair.definition(*first, *inputs, **keywords)
 
     def want(self):
