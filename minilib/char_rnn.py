@@ -1,0 +1,215 @@
+"""The character RNN: one tanh layer that reads a symbol at a time, as fast as a loop over time can be.
+
+Names and symbols are those of minilib/naive/char_rnn.py. Not here: several layers, dropout, min-char-rnn's initial
+weights 0.01 · N(0, 1), which are too small to train a wide net quickly.
+"""
+
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from minilib import language_model, twin
+from minilib.language_model import LanguageModel, check_ids
+from minilib.naive import char_rnn as naive
+
+
+class _Recurrence(torch.autograd.Function):
+    """h_t = tanh(x_t + W_hh h_{t-1}) for x (time, batch, n): two operations a step, forward and backward.
+
+    Only the states are kept, n numbers a step. In backward everything that needs no later gradient (1 - h²) and
+    the gradient of W_hh are computed for all steps at once, outside the loop.
+    """
+
+    @staticmethod
+    def forward(ctx, x, h, Whh):
+        states = torch.cat([h[None], torch.empty_like(x)])
+        W = Whh.t()
+        for a, old, new in zip(x.unbind(), states[:-1].unbind(), states[1:].unbind(), strict=True):
+            torch.addmm(a, old, W, out=new).tanh_()
+        ctx.save_for_backward(states, Whh)
+        return states[1:]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_states):
+        states, Whh = ctx.saved_tensors
+        da = 1 - states[1:] ** 2
+        dh = d_states[-1].clone()
+        for t in reversed(range(len(da))):
+            a = da[t].mul_(dh)
+            torch.addmm(d_states[t - 1], a, Whh, out=dh) if t else torch.mm(a, Whh, out=dh)
+        return da, dh, da.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+
+
+def _states(ids, h, Wxh, Whh, bh):
+    """All states for ids (batch, time) from h (batch, H): (batch, time, H). One row of a table for W_xh x_t + b_h."""
+    x = nn.functional.embedding(ids.t(), Wxh.t() + bh)  # (T, B, H): time first, so that each step is one block
+    return _Recurrence.apply(x, h, Whh).transpose(0, 1)
+
+
+def _model_cases(rng):
+    for V, H, B, T in [(1, 1, 1, 1), (2, 1, 1, 3), (5, 3, 2, 1), (7, 4, 3, 6)]:
+        yield {"vocab_size": V, "width": H}, rng.integers(V, size=(B, T))
+
+
+@twin(naive.char_rnn, cases=_model_cases)
+class CharRNN(LanguageModel):
+    """h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h), logits W_hy h_t + b_y.
+
+    vocab_size  V, symbols; width H, hidden units. Parameters: VH + H² + HV + H + V
+    The state is (h,), h (batch, H). Raises ValueError for sizes below 1.
+    """
+
+    def __init__(self, vocab_size=256, width=256):
+        super().__init__()
+        if min(vocab_size, width) < 1:
+            raise ValueError(f"vocab_size and width must be 1 or more, got {vocab_size} and {width}")
+        self.vocab_size, self.width = vocab_size, width
+        uniform = lambda *shape: nn.Parameter(torch.empty(shape).uniform_(-(width**-0.5), width**-0.5))
+        self.Wxh, self.Whh, self.Why = uniform(width, vocab_size), uniform(width, width), uniform(vocab_size, width)
+        self.bh, self.by = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(vocab_size))
+
+    def init_state(self, batch_size):
+        return (self.bh.new_zeros(batch_size, self.width),)
+
+    def states(self, ids, state):
+        """The hidden units while the net reads: (batch, time) int64, state -> (batch, time, H)."""
+        check_ids(ids, self.vocab_size, dims=2)
+        if state[0].shape != (len(ids), self.width):
+            raise ValueError(f"state must be (h,) with h of shape {(len(ids), self.width)}, got {tuple(state[0].shape)}")
+        return _states(ids, state[0], self.Wxh, self.Whh, self.bh)
+
+    def extend(self, ids, state):
+        states = self.states(ids, state)
+        return nn.functional.linear(states, self.Why, self.by), (states[:, -1],)
+
+
+def _random_net(rng, V, H):
+    """Weights that keep tanh off its ends, where float32 cannot tell 1 - h² from 0."""
+    shapes = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
+    return {name: rng.uniform(-0.5, 0.5, size=shape) for name, shape in shapes.items()}
+
+
+def _loss_cases(rng):
+    """One step; a toy; one symbol; logits near a thousand; each truncated and with a gradient from later steps."""
+    for V, H, T, scale in [(2, 1, 1, 1), (5, 3, 7, 1), (1, 2, 3, 1), (3, 4, 5, 1000)]:
+        for dh_next in (0.0, rng.normal(size=H)):
+            P = _random_net(rng, V, H)
+            P["Why"] *= scale
+            yield rng.integers(V, size=T), rng.integers(V, size=T), rng.normal(size=H), P, dh_next
+
+
+def _check_net(h, P, **ids):
+    """Raise unless h, P and each array of ids fit together."""
+    (V, H) = P["Why"].shape
+    wanted = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
+    for name, shape in wanted.items():
+        if tuple(P[name].shape) != shape:
+            raise ValueError(f"P[{name!r}] must have shape {shape} beside Why {(V, H)}, got {tuple(P[name].shape)}")
+    if tuple(h.shape) != (H,):
+        raise ValueError(f"h must have shape {(H,)}, got {tuple(h.shape)}")
+    for name, values in ids.items():
+        if values.dtype != torch.int64:
+            raise TypeError(f"{name} must be int64, got {values.dtype}")
+        if values.dim() != 1 or not len(values) or values.min() < 0 or values.max() >= V:
+            raise ValueError(f"{name} must have shape (time ≥ 1,) and lie in [0, {V}), got shape {tuple(values.shape)}")
+
+
+@twin(naive.rnn_loss, cases=_loss_cases, differentiable=False)
+def rnn_loss(inputs, targets, h, P, dh_next=0.0):
+    """Loss (sum of nats) of one stretch of text, its gradients by autograd, and the state after it.
+
+    inputs, targets (time,) int64; h (H,); P dict Wxh Whh Why bh by; dh_next (H,) or 0 is the gradient from later
+    steps into the last state. The gradients are a dict with the names of P and "h" for the state before.
+    Raises ValueError or TypeError for shapes, ids and dtypes that do not fit.
+    """
+    _check_net(h, P, inputs=inputs, targets=targets)
+    if len(inputs) != len(targets):
+        raise ValueError(f"targets must be as long as inputs, {len(inputs)}, got {len(targets)}")
+    with torch.enable_grad():
+        leaf = {name: value.detach().requires_grad_() for name, value in {**P, "h": h}.items()}
+        states = _states(inputs[None], leaf["h"][None], leaf["Wxh"], leaf["Whh"], leaf["bh"])[0]
+        logits = nn.functional.linear(states, leaf["Why"], leaf["by"])
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        grads = torch.autograd.grad(loss + (dh_next * states[-1]).sum(), list(leaf.values()))
+    return loss.detach(), dict(zip(leaf, grads, strict=True)), states[-1].detach()
+
+
+def _sample_cases(rng):
+    for V, H, n, temperature in [(1, 1, 1, 1.0), (6, 3, 9, 1.0), (6, 3, 9, 0.3), (6, 3, 9, 5.0), (6, 3, 9, 0), (6, 3, 0, 1.0)]:
+        yield rng.normal(size=H), int(rng.integers(V)), rng.uniform(size=n), _random_net(rng, V, H), temperature
+
+
+@twin(naive.sample, cases=_sample_cases)
+@torch.no_grad()
+def sample(h, seed, u, P, temperature=1.0):
+    """Write len(u) symbols after `seed`: (n,) int64. h (H,) is the state before the seed, u (n,) uniforms in [0, 1).
+
+    Raises ValueError for a net, seed or temperature that cannot be.
+    """
+    _check_net(h, P, seed=torch.tensor([seed]))
+    table, W = P["Wxh"].t() + P["bh"], P["Whh"]
+    x, written = torch.tensor([seed], device=h.device), []
+    for r in u:
+        h = torch.tanh(table[x[0]] + W @ h)
+        x = language_model.sample((P["Why"] @ h + P["by"])[None], r[None], temperature)
+        written.append(x)
+    return torch.cat(written) if written else x[:0]
+
+
+def _adagrad_cases(rng):
+    for lr in (0.1, 0.0):
+        shapes = {"W": (3, 2), "b": (1,)}
+        P, grads = ({name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2))
+        yield P, grads | {"h": np.ones(2)}, {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()}, lr
+
+
+@twin(naive.adagrad, cases=_adagrad_cases)
+def adagrad(P, grads, cache, lr):
+    """One step of Adagrad on dicts of tensors; returns new parameters and new cache. grads may hold more names."""
+    for name in P:
+        if name not in grads or name not in cache or not P[name].shape == grads[name].shape == cache[name].shape:
+            raise ValueError(f"grads and cache must hold {name!r} with shape {tuple(P[name].shape)}")
+    cache = {name: torch.addcmul(cache[name], grads[name], grads[name]) for name in P}
+    return {name: torch.addcdiv(P[name], grads[name], (cache[name] + 1e-8).sqrt(), value=-lr) for name in P}, cache
+
+
+def _sign_cases(rng):
+    yield np.array([[0.5], [-0.5]]), np.array([True, False])
+    yield np.array([[0.5, 0.0], [-0.5, 1.0], [0.2, 0.3]]), np.array([False, True, True])
+    yield rng.normal(size=(50, 7)), np.arange(50) % 9 == 0
+
+
+@twin(naive.sign_accuracy, cases=_sign_cases, differentiable=False)
+def sign_accuracy(states, inside):
+    """Balanced accuracy (H,) with which the sign of each unit in states (time, H) tells inside (time,) bool.
+
+    Raises ValueError if `inside` does not hold both values or has another length.
+    """
+    if inside.dtype != torch.bool or inside.shape != states.shape[:1] or inside.all() or not inside.any():
+        raise ValueError(f"inside must be {len(states)} booleans, some True and some False, got {inside.dtype} {tuple(inside.shape)}")
+    positive = (states > 0).to(states.dtype)
+    a = (positive[inside].mean(0) + 1 - positive[~inside].mean(0)) / 2
+    return torch.maximum(a, 1 - a)
+
+
+def bench(device):
+    """Training step of width 256, batch 64, 64 steps against nn.RNN with the same sizes."""
+    model = CharRNN(256, 256).to(device)
+    peer = nn.RNN(256, 256, batch_first=True).to(device)
+    embedding, output = nn.Embedding(256, 256).to(device), nn.Linear(256, 256).to(device)
+    ids = torch.randint(256, (64, 65), device=device)
+
+    def seconds(logits):
+        taken = []
+        for _ in range(8):
+            start = time.perf_counter()
+            nn.functional.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - start)
+        return sorted(taken[1:])[3]  # the first warms up
+
+    yield "training step", {"ours": seconds(model), "nn.RNN": seconds(lambda ids: output(peer(embedding(ids))[0]))}

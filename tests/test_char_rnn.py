@@ -1,0 +1,181 @@
+"""The character RNN against numbers worked by hand, torch.nn.RNN, finite differences and the laws of truncation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minilib import char_rnn
+from minilib.naive import char_rnn as naive
+
+
+def net(V=5, H=4, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}, rng
+
+
+def tensors(P):
+    return {name: torch.tensor(value) for name, value in P.items()}
+
+
+def test_one_step_by_hand():
+    # h = tanh(artanh 1/2) = 1/2; logits (log 3, 0) give p = (3/4, 1/4); the target is the second symbol
+    P = {"Wxh": [[0, math.atanh(0.5)]], "Whh": [[5]], "Why": [[2 * math.log(3)], [0]], "bh": [0], "by": [0, 0]}
+    P = {name: np.array(value, dtype=float) for name, value in P.items()}
+    loss, grads, h = naive.rnn_loss(np.array([1]), np.array([1]), np.zeros(1), P)
+    assert math.isclose(loss, math.log(4)) and math.isclose(h[0], 0.5)
+    da = 3 / 4 * (2 * math.log(3) * 3 / 4)  # (1 - 1/4) · Why · dy
+    want = {"Wxh": [[0, da]], "Whh": [[0]], "Why": [[3 / 8], [-3 / 8]], "bh": [da], "by": [3 / 4, -3 / 4], "h": [5 * da]}
+    for name, value in want.items():
+        np.testing.assert_allclose(grads[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_two_steps_by_hand():
+    # where tanh is straight: symbol 0 sets the state to 1e-6, symbol 1 adds nothing, W_hh doubles it; y_0 = h
+    P = {"Wxh": np.array([[1e-6, 0]]), "Whh": np.array([[2.0]]), "Why": np.array([[1.0], [0]]), "bh": np.zeros(1), "by": np.zeros(2)}
+    np.testing.assert_allclose(naive.char_rnn(P, np.array([[0, 1]]))[0], [[1e-6, 0], [2e-6, 0]], rtol=1e-9)
+
+
+def test_gradients_by_finite_differences():
+    P, rng = net()
+    inputs, targets, h, dh_next = rng.integers(5, size=6), rng.integers(5, size=6), rng.normal(size=4), rng.normal(size=4)
+
+    def f(P, h):
+        loss, _, last = naive.rnn_loss(inputs, targets, h, P)
+        return loss + dh_next @ last
+
+    _, grads, _ = naive.rnn_loss(inputs, targets, h, P, dh_next)
+    everything = P | {"h": h}
+    for name, value in everything.items():
+        v = rng.normal(size=value.shape)
+        moved = [everything | {name: value + step * v} for step in (1e-5, -1e-5)]
+        slope = (f(*_split(moved[0])) - f(*_split(moved[1]))) / 2e-5
+        assert abs(slope - np.sum(grads[name] * v)) < 1e-8 * max(1, abs(slope)), name
+
+
+def _split(everything):
+    return {name: value for name, value in everything.items() if name != "h"}, everything["h"]
+
+
+def test_agrees_with_torch_rnn():
+    torch.manual_seed(0)
+    V, H = 6, 5
+    ours, theirs = char_rnn.CharRNN(V, H).double(), torch.nn.RNN(V, H, batch_first=True).double()
+    with torch.no_grad():
+        for p in ours.parameters():
+            p.add_(torch.randn_like(p) / 2)  # biases start at 0: copied zeros would prove nothing
+        theirs.weight_ih_l0.copy_(ours.Wxh), theirs.weight_hh_l0.copy_(ours.Whh)
+        theirs.bias_ih_l0.copy_(ours.bh), theirs.bias_hh_l0.zero_()
+    ids, h = torch.randint(V, (3, 8)), torch.randn(3, H, dtype=torch.float64)
+    ours_h, theirs_h = h.clone().requires_grad_(), h.clone().requires_grad_()
+    logits, (last,) = ours.extend(ids, (ours_h,))
+    states, their_last = theirs(torch.nn.functional.one_hot(ids, V).double(), theirs_h[None])
+    their_logits = states @ ours.Why.detach().t() + ours.by.detach()
+    torch.testing.assert_close(logits, their_logits)
+    torch.testing.assert_close(last, their_last[0])
+    weight, weight_last = torch.randn_like(logits), torch.randn_like(last)
+    ((logits * weight).sum() + (last * weight_last).sum()).backward()
+    ((their_logits * weight).sum() + (their_last[0] * weight_last).sum()).backward()
+    pairs = [(ours.Wxh, theirs.weight_ih_l0), (ours.Whh, theirs.weight_hh_l0), (ours.bh, theirs.bias_ih_l0), (ours_h, theirs_h)]
+    for mine, other in pairs:
+        torch.testing.assert_close(mine.grad, other.grad)
+
+
+def test_a_row_does_not_know_its_batch():
+    torch.manual_seed(0)
+    model = char_rnn.CharRNN(7, 16).double()
+    ids = torch.randint(7, (5, 9))
+    order = torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(model(ids)[order], model(ids[order]), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(model(ids)[2], model(ids[2:3])[0], rtol=1e-13, atol=1e-13)
+
+
+def test_a_carried_state_makes_chunks_one_text():
+    P, rng = net()
+    ids, h0 = rng.integers(5, size=11), rng.normal(size=4)
+    whole, whole_grads, whole_h = naive.rnn_loss(ids[:-1], ids[1:], h0, P)
+    first, _, border = naive.rnn_loss(ids[:6], ids[1:7], h0, P)
+    second, second_grads, last = naive.rnn_loss(ids[6:-1], ids[7:], border, P)
+    assert math.isclose(first + second, whole)
+    np.testing.assert_allclose(last, whole_h)
+    # handed over the border, dh_next makes the gradient whole; set to 0 there, it is truncated
+    _, first_grads, _ = naive.rnn_loss(ids[:6], ids[1:7], h0, P, second_grads["h"])
+    _, truncated, _ = naive.rnn_loss(ids[:6], ids[1:7], h0, P)
+    for name in P:
+        np.testing.assert_allclose(first_grads[name] + second_grads[name], whole_grads[name], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(first_grads["h"], whole_grads["h"], rtol=1e-10)
+    assert abs(truncated["Whh"] + second_grads["Whh"] - whole_grads["Whh"]).max() > 1e-3
+
+
+def test_a_detached_state_truncates_the_gradient():
+    torch.manual_seed(0)
+    model = char_rnn.CharRNN(5, 4).double()
+    ids = torch.randint(5, (2, 10))
+
+    def gradient(detach):
+        _, (h,) = model.extend(ids[:, :5], model.init_state(2))
+        logits, _ = model.extend(ids[:, 5:], (h.detach() if detach else h,))
+        return torch.autograd.grad(logits.square().sum(), model.Whh)[0]
+
+    whole, _ = model.extend(ids, model.init_state(2))
+    torch.testing.assert_close(gradient(detach=False), torch.autograd.grad(whole[:, 5:].square().sum(), model.Whh)[0])
+    assert not torch.allclose(gradient(detach=True), gradient(detach=False), rtol=1e-3)
+
+
+def test_sampling_by_hand():
+    # only the output bias speaks: p = (1/4, 1/2, 1/4); at temperature 1/2 it is (1/6, 4/6, 1/6), at 0 the middle
+    P = {"Wxh": np.zeros((2, 3)), "Whh": np.zeros((2, 2)), "Why": np.zeros((3, 2)), "bh": np.zeros(2), "by": np.log([1.0, 2, 1])}
+    u = np.array([0.2, 0.3, 0.74, 0.76])
+    for temperature, want in [(1.0, [0, 1, 1, 2]), (0.5, [1, 1, 1, 1]), (0, [1, 1, 1, 1])]:
+        assert naive.sample(np.zeros(2), 0, u, P, temperature).tolist() == want
+    # the symbol that was written is read next: after symbol k comes k + 1
+    P |= {"Wxh": np.eye(3), "Whh": np.zeros((3, 3)), "Why": 50 * np.roll(np.eye(3), 1, axis=0), "bh": np.zeros(3), "by": np.zeros(3)}
+    assert naive.sample(np.zeros(3), 1, np.full(5, 0.5), P, 1.0).tolist() == [2, 0, 1, 2, 0]
+
+
+def test_adagrad_by_hand():
+    P, cache = naive.adagrad({"w": np.array([1.0])}, {"w": np.array([3.0]), "h": np.array([9.0])}, {"w": np.array([16.0])}, 0.5)
+    assert cache["w"][0] == 25 and math.isclose(P["w"][0], 1 - 0.5 * 3 / 5, rel_tol=1e-9)
+
+
+def test_sign_accuracy_by_hand():
+    # unit 0 is right on 2 of 2 inside and 1 of 2 outside; unit 1 is the reverse of the truth, which is as good as the truth
+    states, inside = torch.tensor([[1.0, -1], [1, -1], [1, 1], [-1, 1]]), torch.tensor([True, True, False, False])
+    assert char_rnn.sign_accuracy(states, inside).tolist() == [0.75, 1.0]
+
+
+def test_size_is_what_the_formula_says():
+    V, H = 11, 3
+    assert sum(p.numel() for p in char_rnn.CharRNN(V, H).parameters()) == V * H + H * H + H * V + H + V
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda P, h, x: char_rnn.CharRNN(0, 3), "vocab_size and width"),
+        (lambda P, h, x: char_rnn.rnn_loss(x, x, h[:2], P), "h must have shape"),
+        (lambda P, h, x: char_rnn.rnn_loss(x + 5, x, h, P), "inputs must"),
+        (lambda P, h, x: char_rnn.rnn_loss(x, x - 1, h, P), "targets must"),
+        (lambda P, h, x: char_rnn.rnn_loss(x, x[:1], h, P), "targets must be as long"),
+        (lambda P, h, x: char_rnn.rnn_loss(x[:0], x[:0], h, P), "inputs must"),
+        (lambda P, h, x: char_rnn.rnn_loss(x, x, h, P | {"Wxh": P["Why"]}), "Wxh"),
+        (lambda P, h, x: char_rnn.sample(h, 5, torch.rand(3), P), "seed must"),
+        (lambda P, h, x: char_rnn.sample(h, 0, torch.rand(3), P, -1.0), "temperature must"),
+        (lambda P, h, x: char_rnn.adagrad(P, {"Wxh": P["Wxh"]}, P, 0.1), "'Whh'"),
+        (lambda P, h, x: char_rnn.sign_accuracy(P["Why"], torch.ones(5, dtype=torch.bool)), "inside must"),
+        (lambda P, h, x: char_rnn.CharRNN(5, 4).states(x[None], (h[:2],)), "state must"),
+        (lambda P, h, x: char_rnn.CharRNN(5, 4)(x[None] + 5), "ids must lie"),
+    ],
+)
+def test_refuses(call, message):
+    P, _ = net()
+    with pytest.raises(ValueError, match=message):
+        call(tensors(P), torch.zeros(4, dtype=torch.float64), torch.tensor([0, 1, 2]))
+
+
+def test_refuses_ids_that_are_no_integers():
+    P, _ = net()
+    with pytest.raises(TypeError, match="inputs must be int64, got"):
+        char_rnn.rnn_loss(torch.ones(2), torch.ones(2), torch.zeros(4), tensors(P))
