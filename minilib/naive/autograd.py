@@ -1,0 +1,395 @@
+"""Reverse-mode automatic differentiation in NumPy: the definition.
+
+Sources: Linnainmaa 1970 (the algorithm); Rumelhart, Hinton & Williams 1986 (its use on networks).
+
+Every operation on a Var stores, beside its result, a function that carries a gradient backwards: its VJP, the
+vector-Jacobian product. `backward` calls these from the last operation to the first.
+
+    code      symbol                                       shape
+    x.data    x                                            any, float64
+    x.grad    dL/dx                                        that of x
+    g         dL/dy, y the result of an operation          that of y
+    vjp(g)    gᵀ ∂y/∂x, for each argument x                that of x, or of y where x was broadcast
+
+Not here: float32, devices, second derivatives (VJPs work on arrays, not on Vars), in-place operations. An array must
+not be edited between the forward pass that saved it and the backward pass that needs it.
+"""
+
+import functools
+
+import numpy as np
+
+
+class Var:
+    """An array that remembers how it was made: from which arguments, and how a gradient flows back to them."""
+
+    __array_ufunc__ = None  # leaves `array + Var` to Var.__radd__
+
+    def __init__(self, data, arguments=(), vjp=None):
+        data = np.asarray(data)
+        if data.dtype.kind not in "fiub":
+            raise TypeError(f"data must be real numbers, got {data.dtype}")
+        self.data = data.astype(float, copy=False)
+        self.parents = tuple(x for x in arguments if isinstance(x, Var))
+        self.arguments, self.vjp, self.grad = arguments, vjp, None
+
+    shape = property(lambda self: self.data.shape)
+    T = property(lambda self: transpose(self))
+    __add__ = __radd__ = lambda self, other: add(self, other)
+    __mul__ = __rmul__ = lambda self, other: mul(self, other)
+    __sub__ = lambda self, other: sub(self, other)
+    __rsub__ = lambda self, other: sub(other, self)
+    __truediv__ = lambda self, other: div(self, other)
+    __rtruediv__ = lambda self, other: div(other, self)
+    __matmul__ = lambda self, other: matmul(self, other)
+    __rmatmul__ = lambda self, other: matmul(other, self)
+    __pow__ = lambda self, exponent: power(self, exponent)
+    __neg__ = lambda self: mul(self, -1)
+    __getitem__ = lambda self, index: part(self, index)
+
+
+def backward(root):
+    """Set .grad of root, and of every Var it was made from, to d(root)/d(that Var). root holds one number."""
+    if root.data.size != 1:
+        raise ValueError(f"root must hold one number, got shape {root.shape}")
+    order = ancestors(root)
+    for v in order:
+        v.grad = np.zeros(v.shape)
+    root.grad += 1
+    for v in reversed(order):  # whoever used v has been visited: v.grad is complete
+        if v.parents:
+            for x, g in zip(v.arguments, v.vjp(v.grad), strict=False):  # indices get no gradient
+                if isinstance(x, Var):
+                    x.grad += sum_to(g, x.shape)  # +=, because a Var that is used twice gets two shares
+
+
+def ancestors(root):
+    """root and all it was made from, parents before children: depth first, without recursion, for tapes are long."""
+    order, seen, stack = [], set(), [(root, False)]
+    while stack:
+        v, parents_done = stack.pop()
+        if parents_done:
+            order.append(v)
+        elif id(v) not in seen:
+            seen.add(id(v))
+            stack += [(v, True), *((parent, False) for parent in v.parents)]
+    return order
+
+
+def sum_to(g, shape):
+    """Undo broadcasting: an entry that was copied to many places gets the sum of their gradients."""
+    if g.shape == shape:
+        return g
+    g = g.sum(axis=tuple(range(g.ndim - len(shape))))  # axes that broadcasting put in front
+    return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)  # axes that it stretched
+
+
+# -- operations ------------------------------------------------------------------------------------------
+
+OPERATIONS = {}
+
+
+def operation(function):
+    """Decorator: a function of arrays that returns (result, vjp) becomes a function of Vars that returns a Var.
+
+    vjp(g) returns a tuple, one gradient for each differentiable argument, in their order. Arguments that are
+    not Vars (numbers, indices, an axis) are constants. The result is also listed in OPERATIONS by its name.
+    """
+
+    @functools.wraps(function)
+    def on_vars(*arguments, **settings):
+        result, vjp = function(*(x.data if isinstance(x, Var) else x for x in arguments), **settings)
+        return Var(result, arguments, vjp)
+
+    OPERATIONS[function.__name__] = on_vars
+    return on_vars
+
+
+@operation
+def add(a, b):
+    return a + b, lambda g: (g, g)
+
+
+@operation
+def sub(a, b):
+    return a - b, lambda g: (g, -g)
+
+
+@operation
+def mul(a, b):
+    return a * b, lambda g: (g * b, g * a)
+
+
+@operation
+def div(a, b):
+    return a / b, lambda g: (g / b, -g * a / b**2)
+
+
+@operation
+def power(x, exponent):
+    """The exponent is a number and gets no gradient."""
+    return x**exponent, lambda g: (g * exponent * x ** (exponent - 1),)
+
+
+@operation
+def matmul(a, b):
+    """(..., n, k) @ (..., k, m): da = g bᵀ, db = aᵀ g. Both need two axes or more."""
+    if np.ndim(a) < 2 or np.ndim(b) < 2 or np.shape(a)[-1] != np.shape(b)[-2]:
+        raise ValueError(f"a and b must have shapes (..., n, k) and (..., k, m), got {np.shape(a)} and {np.shape(b)}")
+    return a @ b, lambda g: (g @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ g)
+
+
+@operation
+def tanh(x):
+    y = np.tanh(x)
+    return y, lambda g: (g * (1 - y**2),)  # y is the output
+
+
+@operation
+def relu(x):
+    return np.maximum(x, 0), lambda g: (g * (x > 0),)
+
+
+@operation
+def exp(x):
+    y = np.exp(x)
+    return y, lambda g: (g * y,)
+
+
+@operation
+def log(x):
+    return np.log(x), lambda g: (g / x,)
+
+
+@operation
+def sum(x, axis=None):
+    """Over one axis, or over all."""
+    return x.sum(axis), lambda g: (np.broadcast_to(g if axis is None else np.expand_dims(g, axis), x.shape),)
+
+
+def mean(x, axis=None):
+    """Over one axis, or over all."""
+    return sum(x, axis) / (x.data.size if axis is None else x.shape[axis])
+
+
+@operation
+def max(x, axis):
+    """Along one axis. The gradient goes where the maximum came from: to the first of equals."""
+    first = np.expand_dims(x.argmax(axis), axis)
+
+    def vjp(g):
+        dx = np.zeros(x.shape)
+        np.put_along_axis(dx, first, np.expand_dims(g, axis), axis)
+        return (dx,)
+
+    return x.max(axis), vjp
+
+
+@operation
+def reshape(x, shape):
+    return x.reshape(shape), lambda g: (g.reshape(x.shape),)
+
+
+@operation
+def transpose(x):
+    """Swap the last two axes."""
+    return np.swapaxes(x, -1, -2), lambda g: (np.swapaxes(g, -1, -2),)
+
+
+@operation
+def concat(*parts, axis=-1):
+    """Join along an existing axis; each part gets its slice of the gradient."""
+    return np.concatenate(parts, axis), lambda g: np.split(g, np.cumsum([p.shape[axis] for p in parts])[:-1], axis)
+
+
+@operation
+def part(x, index):
+    """x[index], for integers and slices. What was not taken gets no gradient."""
+
+    def vjp(g):
+        dx = np.zeros(x.shape)
+        dx[index] = g
+        return (dx,)
+
+    return x[index], vjp
+
+
+@operation
+def take_rows(table, ids):
+    """table[ids]: table (V, ...), ids any shape of ints in [0, V). A row that is taken twice gets both gradients."""
+    ids = _ids("ids", ids, len(table))
+
+    def vjp(g):
+        dtable = np.zeros(table.shape)
+        np.add.at(dtable, ids, g)  # dtable[ids] += g would keep one of the repeats only
+        return (dtable,)
+
+    return table[ids], vjp
+
+
+@operation
+def softmax_xent(logits, targets):
+    """Mean nats of the targets under softmax(logits): (..., V), (...) ints in [0, V) -> one number. dz = (p - onehot) / n."""
+    targets = _ids("targets", targets, logits.shape[-1])
+    if targets.shape != logits.shape[:-1] or not targets.size:
+        raise ValueError(f"targets must have shape {logits.shape[:-1]} and not be empty, got {targets.shape}")
+    z = logits - logits.max(-1, keepdims=True)  # same ratios, no overflow
+    log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    onehot = np.eye(logits.shape[-1])[targets]
+    return -(onehot * log_p).sum() / targets.size, lambda g: (g * (np.exp(log_p) - onehot) / targets.size,)
+
+
+def _ids(name, ids, size):
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {ids.dtype}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < size:  # a negative one would silently count from the end
+        raise ValueError(f"{name} must lie in [0, {size}), got {ids.min()} to {ids.max()}")
+    return ids
+
+
+# -- gradients of whole functions, and their check ---------------------------------------------------------
+
+
+def gradients(f, params):
+    """Value and gradient of f at params by the engine.
+
+    f        function of a dict of Vars that returns a Var of one number
+    params   {name: array}
+    returns  number, {name: gradient}; zeros for a parameter that f does not use
+    """
+    leaves = {name: Var(value) for name, value in params.items()}
+    root = f(leaves)
+    backward(root)
+    return root.data.item(), {name: np.zeros(v.shape) if v.grad is None else v.grad for name, v in leaves.items()}
+
+
+def numeric_grad(f, params, eps=1e-5):
+    """The same gradient by central differences, (f(x + eps) - f(x - eps)) / 2 eps, one entry at a time.
+
+    Wrong by O(eps²) from curvature and by O(1e-16 / eps) from rounding: 1e-5 balances the two.
+    """
+    at = {name: np.array(value, dtype=float) for name, value in params.items()}
+    found = {name: np.zeros(value.shape) for name, value in at.items()}
+    for name, value in at.items():
+        for i in np.ndindex(value.shape):
+            middle = value[i]
+            value[i] = middle + eps
+            above = f({n: Var(v) for n, v in at.items()}).data.item()
+            value[i] = middle - eps
+            below = f({n: Var(v) for n, v in at.items()}).data.item()
+            value[i] = middle
+            found[name][i] = (above - below) / (2 * eps)
+    return found
+
+
+def gradcheck(f, params, eps=1e-5):
+    """{name: error of the engine's gradient}; below 1e-6 if the VJPs are right, above 1e-3 if one is wrong.
+
+    The error of an array is its largest |analytic - numeric| over its largest |analytic| + |numeric|: an entry
+    whose gradient is tiny beside its neighbours' is not judged by its rounding. Away from kinks only.
+    """
+    _, analytic = gradients(f, params)
+    numeric = numeric_grad(f, params, eps)
+    size = {name: np.abs(analytic[name]) + np.abs(numeric[name]) for name in params}
+    return {name: float(np.abs(analytic[name] - numeric[name]).max() / np.maximum(size[name].max(), 1e-8)) for name in params}
+
+
+def gradcheck_along(f, params, rng, eps=1e-5):
+    """One number for all parameters at the price of two evaluations: g·v against a central difference along a random v."""
+    _, analytic = gradients(f, params)
+    v = {name: rng.normal(size=np.shape(value)) for name, value in params.items()}
+    g_v = float(np.sum([np.vdot(analytic[name], v[name]) for name in params]))
+    value = lambda step: f({name: Var(params[name] + step * v[name]) for name in params}).data.item()
+    numeric = (value(eps) - value(-eps)) / (2 * eps)
+    return abs(g_v - numeric) / np.maximum(abs(g_v) + abs(numeric), 1e-8)
+
+
+# -- expressions as data -----------------------------------------------------------------------------------
+
+
+def value_and_grad(program, leaves):
+    """Value and gradients of an expression that is given as data, so that any other engine can be asked the same.
+
+    program  list of (operation, arguments, settings): its name in OPERATIONS, the numbers of the earlier values that it
+             takes (the leaves come first, each instruction adds one), and its other arguments by name
+    leaves   list of float arrays
+    returns  the last value, which must be one number, and a list of its gradients in the leaves
+
+    [("mul", [0, 1], {}), ("sum", [2], {"axis": None})] is the dot product of two vectors.
+    """
+
+    def run(named):
+        values = list(named.values())
+        for name, arguments, settings in program:
+            if name not in OPERATIONS:
+                raise ValueError(f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}")
+            if not all(0 <= i < len(values) for i in arguments):
+                raise ValueError(f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}")
+            values.append(OPERATIONS[name](*(values[i] for i in arguments), **settings))
+        return values[-1]
+
+    value, grads = gradients(run, dict(enumerate(leaves)))
+    return value, list(grads.values())
+
+
+# -- for the exercises -------------------------------------------------------------------------------------
+
+
+def logsumexp_vjp(x, g):
+    """y[b] = log Σ_v exp x[b, v], and g = dL/dy (batch,) -> dL/dx (batch, vocab): each row's softmax times its g."""
+    dx = np.zeros(x.shape)
+    for b in range(len(x)):
+        weight = np.exp(x[b] - x[b].max())
+        dx[b] = g[b] * weight / weight.sum()
+    return dx
+
+
+def max_over_time_vjp(x, g):
+    """y[b, c] = max_t x[b, t, c], and g = dL/dy (batch, channels) -> dL/dx (batch, time, channels).
+
+    All of it goes to the step that won, the first of equals.
+    """
+    dx = np.zeros(x.shape)
+    for b in range(x.shape[0]):
+        for c in range(x.shape[2]):
+            dx[b, np.argmax(x[b, :, c]), c] = g[b, c]
+    return dx
+
+
+def patient_params(rng, vocab=11, width=8):
+    """Fresh parameters for any `patient`: {name: array}."""
+    shapes = {"embed": (vocab, width), "W": (width, width), "b": (width,), "out": (width, vocab)}
+    return {name: rng.normal(size=shape) * (0.2 if name == "out" else 0.5) for name, shape in shapes.items()}
+
+
+def patient(number):
+    """One of seven little language models, 1 to 7, some of them broken. Do not read on: the body tells which.
+
+    returns  net(params, ids): {name: Var}, (batch, time) ints -> Var (batch, time, vocab). Row t should predict the symbol
+             at t + 1 from the mean embedding of the symbols up to t, through one tanh layer
+    """
+    if number not in range(1, 8):
+        raise ValueError(f"number must be 1 to 7, got {number!r}")
+
+    def net(params, ids):
+        seen = np.tril(np.ones((ids.shape[1],) * 2))
+        if number == 5:
+            seen += np.eye(len(seen), k=1)  # one step of the future
+        embedded = take_rows(params["embed"], ids)
+        if number == 2:
+            embedded = Var(embedded.data)  # detached
+        x = matmul(seen / seen.sum(1, keepdims=True), embedded) @ params["W"] + params["b"]
+        if number == 6:
+            x = x - mean(x, 0)  # the rows of a batch see each other
+        h = tanh(x)
+        if number == 3:
+            h = Var(h.data, (x,), lambda g: (g,))  # the derivative of tanh forgotten
+        return h @ params["out"] * (10 if number == 7 else 1)  # far too sure of itself at the start
+
+    return net
+
+
+def broken_patients():
+    """The numbers of those that are broken."""
+    return [2, 3, 5, 6, 7]

@@ -1,0 +1,229 @@
+"""The engine by hand, against torch on random expressions, and its own checks on planted faults."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minilib import autograd
+from minilib.naive import autograd as naive
+from minilib.naive.autograd import Var
+
+
+def grads(f, **values):
+    return naive.gradients(lambda v: f(**v), {name: np.array(value, float) for name, value in values.items()})[1]
+
+
+# -- by hand ---------------------------------------------------------------------------------------------
+
+
+def test_a_product_and_a_sum_by_hand():
+    # L = (a + b) a at a = 3, b = 4: dL/da = 2a + b = 10 (two shares, 3 and 7), dL/db = a = 3
+    assert grads(lambda a, b: (a + b) * a, a=3, b=4) == {"a": 10, "b": 3}
+
+
+def test_a_broadcast_entry_gets_the_sum():
+    # L = Σ over a (2, 3) array of (row + column): each row entry is used twice, each column entry three times
+    g = grads(lambda row, column: naive.sum(row + column), row=[1, 2, 3], column=[[1], [2]])
+    np.testing.assert_array_equal(g["row"], [2, 2, 2])
+    np.testing.assert_array_equal(g["column"], [[3], [3]])
+
+
+def test_a_row_taken_twice_gets_both_gradients():
+    g = grads(lambda table: naive.sum(naive.take_rows(table, [2, 0, 2]) * np.array([[1.0], [10], [100]])), table=[[0], [0], [0]])
+    np.testing.assert_array_equal(g["table"], [[10], [0], [101]])
+
+
+def test_cross_entropy_by_hand():
+    # logits 0 and log 3: p = 1/4, 3/4; the target 0 costs log 4 and dz = p - onehot = (-3/4, 3/4)
+    z = Var([[0, math.log(3)]])
+    loss = naive.softmax_xent(z, [0])
+    naive.backward(loss)
+    assert loss.data.item() == pytest.approx(math.log(4))
+    np.testing.assert_allclose(z.grad, [[-0.75, 0.75]])
+
+
+@pytest.mark.parametrize("x", [1000.0, -1000.0])
+def test_cross_entropy_does_not_overflow(x):
+    assert naive.softmax_xent(Var([[x, 0.0]]), [1]).data.item() == pytest.approx(max(x, 0))
+
+
+def test_a_maximum_gives_its_gradient_to_the_first_of_equals():
+    np.testing.assert_array_equal(grads(lambda x: naive.sum(naive.max(x, axis=0)), x=[[1, 5], [1, 7]])["x"], [[1, 0], [0, 1]])
+    x = np.array([[[2.0], [2.0], [1.0]]])
+    np.testing.assert_array_equal(naive.max_over_time_vjp(x, np.array([[3.0]])), [[[3], [0], [0]]])
+    torch.testing.assert_close(autograd.max_over_time_vjp(torch.tensor(x), torch.tensor([[3.0]]).double()), torch.tensor([[[3.0], [0], [0]]]).double())
+
+
+def test_operators_with_numbers_and_arrays_on_either_side():
+    f = lambda x: naive.sum((1 - x) / 2 + 2 / x - x**2 + np.ones(2) * x + -x + np.ones((1, 2)) @ naive.reshape(x, (2, 1)) + x[:1])
+    x = np.array([1.5, -0.7])
+    t = torch.tensor(x, requires_grad=True)
+    value = ((1 - t) / 2 + 2 / t - t**2 + t - t + torch.ones(1, 2).double() @ t.reshape(2, 1) + t[:1]).sum()
+    value.backward()
+    got, g = naive.gradients(lambda v: f(v["x"]), {"x": x})
+    assert got == pytest.approx(value.item())
+    np.testing.assert_allclose(g["x"], t.grad.numpy())
+
+
+def test_calling_backward_again_starts_from_zero():
+    x = Var(3.0)
+    y = x * x
+    naive.backward(y)
+    naive.backward(y)
+    assert x.grad == 6
+
+
+def test_a_long_tape_needs_no_recursion():
+    x = y = Var(1.0)
+    for _ in range(20_000):
+        y = y + 0.0
+    naive.backward(y)
+    assert x.grad == 1
+
+
+def test_a_shared_node_is_visited_once():
+    x = y = Var(1.0)
+    for _ in range(60):  # 2^60 paths, 61 nodes
+        y = y + y
+    naive.backward(y)
+    assert x.grad == 2.0**60 and len(naive.ancestors(y)) == 61
+
+
+# -- random expressions ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), length=st.integers(0, 25))
+def test_random_expressions_have_torchs_gradients(seed, length):
+    program, leaves = autograd.random_program(np.random.default_rng(seed), length)
+    value, found = naive.value_and_grad(program, leaves)
+    with torch.no_grad():
+        expected, wanted = autograd.value_and_grad(program, [torch.tensor(leaf) for leaf in leaves])
+    assert value == pytest.approx(expected.item(), rel=1e-9)
+    for got, want in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(got, want.numpy(), rtol=1e-8, atol=1e-9 * max(1, float(want.abs().max())))
+
+
+def test_random_expressions_use_every_operation_and_reuse_and_broadcast():
+    drawn = [autograd.random_program(np.random.default_rng(seed), 20)[0] for seed in range(30)]
+    assert {name for program in drawn for name, _, _ in program} == set(naive.OPERATIONS) == set(autograd.OPERATIONS)
+    arguments = [[i for _, used, _ in program for i in used] for program in drawn]
+    assert all(len(used) > len(set(used)) for used in arguments)
+
+
+def test_mean_is_torchs():
+    x = np.arange(6.0).reshape(2, 3) ** 2
+    t = torch.tensor(x, requires_grad=True)
+    (t.mean(0) ** 2).mean().backward()
+    np.testing.assert_allclose(grads(lambda x: naive.mean(naive.mean(x, 0) ** 2), x=x)["x"], t.grad.numpy())
+
+
+# -- the fused cross-entropy -------------------------------------------------------------------------------
+
+
+def test_fused_cross_entropy_is_the_librarys_and_can_be_differentiated_twice():
+    z = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    targets = torch.tensor([0, 4, 2, 2])
+    torch.testing.assert_close(autograd.softmax_xent(z, targets), torch.nn.functional.cross_entropy(z, targets))
+    assert torch.autograd.gradcheck(autograd.softmax_xent, (z, targets))
+    assert torch.autograd.gradgradcheck(autograd.softmax_xent, (z, targets))
+
+
+# -- the checks, on functions that are right and on planted faults -----------------------------------------
+
+
+def net(tanh=naive.tanh, take_rows=naive.take_rows):
+    rng = np.random.default_rng(0)
+    params = {"table": rng.normal(size=(4, 3)), "W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
+    return lambda p: naive.softmax_xent(tanh(take_rows(p["table"], [0, 2, 2]) @ p["W"] + p["b"]), [1, 3, 0]), params
+
+
+def test_gradcheck_accepts_a_right_net():
+    f, params = net()
+    assert max(naive.gradcheck(f, params).values()) < 1e-8
+    assert naive.gradcheck_along(f, params, np.random.default_rng(1)) < 1e-8
+
+
+def test_gradcheck_rejects_a_wrong_vjp_and_says_where():
+    def assigned(table, ids):
+        def vjp(g):
+            d = np.zeros(table.shape)
+            d[ids] = g
+            return (d,)
+
+        return Var(table.data[ids], (table,), vjp)
+
+    f, params = net(take_rows=assigned)
+    errors = naive.gradcheck(f, params)
+    assert errors["table"] > 1e-2 and max(errors["W"], errors["b"]) < 1e-8
+    assert naive.gradcheck_along(f, params, np.random.default_rng(1)) > 1e-3
+    f, params = net(tanh=lambda x: Var(np.tanh(x.data), (x,), lambda g: (g,)))
+    assert min(naive.gradcheck(f, params).values()) > 1e-2
+
+
+def test_numeric_grad_leaves_its_arguments_alone_and_knows_a_square():
+    params = {"x": np.array([1.0, -2.0]), "unused": np.zeros(1)}
+    found = naive.numeric_grad(lambda p: naive.sum(p["x"] ** 2), params)
+    np.testing.assert_allclose(found["x"], [2, -4], rtol=1e-9)
+    assert found["unused"] == 0 and params["x"].tolist() == [1, -2]
+
+
+# -- the patients of the exercise --------------------------------------------------------------------------
+
+
+def test_patients_are_as_their_key_says():
+    rng = np.random.default_rng(0)
+    params, ids = naive.patient_params(rng), rng.integers(11, size=(3, 6))
+    logits = lambda k, ids: naive.patient(k)({name: Var(v) for name, v in params.items()}, ids).data
+    right = {1, 4}
+    assert sorted(right | set(naive.broken_patients())) == list(range(1, 8))
+    for k in range(1, 8):
+        loss = lambda p, k=k: naive.softmax_xent(naive.patient(k)(p, ids)[:, :-1], ids[:, 1:])
+        value, found = naive.gradients(loss, params)
+        later = ids.copy()
+        later[:, 4:] = (ids[:, 4:] + 1) % 11
+        faults = [
+            not 0.95 < value / math.log(11) < 1.05,
+            any(not g.any() for g in found.values()),
+            max(naive.gradcheck(loss, params).values()) > 1e-6,
+            not np.array_equal(logits(k, later)[:, :4], logits(k, ids)[:, :4]),
+            not np.allclose(logits(k, ids[:1]), logits(k, ids)[:1]),
+        ]
+        assert any(faults) == (k not in right), (k, faults)
+
+
+# -- refusals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: Var("three"), TypeError, "data must be real numbers"),
+        (lambda: Var(1j), TypeError, "data must be real numbers"),
+        (lambda: naive.backward(Var([1.0, 2.0])), ValueError, r"root must hold one number, got shape \(2,\)"),
+        (lambda: Var([1.0]) @ Var([[1.0]]), ValueError, r"a and b must have shapes .* got \(1,\) and \(1, 1\)"),
+        (lambda: naive.take_rows(Var(np.ones((3, 2))), [0, -1]), ValueError, r"ids must lie in \[0, 3\), got -1 to 0"),
+        (lambda: naive.take_rows(Var(np.ones((3, 2))), [0.0]), TypeError, "ids must be integers"),
+        (lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0, 3]), ValueError, r"targets must lie in \[0, 3\)"),
+        (lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0]), ValueError, r"targets must have shape \(2,\)"),
+        (lambda: naive.softmax_xent(Var(np.ones((0, 3))), np.zeros(0, int)), ValueError, "not be empty"),
+        (lambda: naive.value_and_grad([("sine", [0], {})], [np.ones(())]), ValueError, "'sine'"),
+        (lambda: naive.value_and_grad([("tanh", [1], {})], [np.ones(())]), ValueError, "earlier values, 0 to 0"),
+        (lambda: naive.patient(8), ValueError, "number must be 1 to 7"),
+        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0, 3])), ValueError, r"targets must lie in \[0, 3\), got 0 to 3"),
+        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0])), ValueError, r"targets must have shape \(2,\)"),
+        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.ones(2)), TypeError, "targets must be integers"),
+        (lambda: autograd.value_and_grad([("sine", [0], {})], [torch.ones(())]), ValueError, "'sine'"),
+        (lambda: autograd.value_and_grad([("tanh", [-1], {})], [torch.ones(())]), ValueError, "earlier values, 0 to 0"),
+        (lambda: autograd.value_and_grad([], [torch.ones(2)]), ValueError, "root must hold one number"),
+        (lambda: autograd.logsumexp_vjp(torch.ones(2, 3), torch.ones(3)), ValueError, "x and g must have shapes"),
+        (lambda: autograd.max_over_time_vjp(torch.ones(2, 3, 4), torch.ones(2, 3)), ValueError, "x and g must have shapes"),
+    ],
+)
+def test_refusals(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
