@@ -1,0 +1,249 @@
+"""What the comparison of definition and twin cannot see: both by hand, against other sums, and on bad input."""
+
+import bz2
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minilib import lab
+from minilib.compression import KneserNey, quantize
+from minilib.naive import compression as naive
+
+TEXT = b"the theory is that the thin thief thought of the other thing; o that the then"
+
+
+# -- golden ----------------------------------------------------------------------------------------------
+
+
+def test_bigrams_by_hand():
+    # abab: bigrams ab 2, ba 1. Order 2: n1 = 1, n2 = 1, so D = 1/3. Continuation: b follows only a, a only b: n1 = 2, D = 1.
+    tables = naive.kn_tables(b"abab", 2)
+    # order 1: a and b have one left neighbour each, both wholly discounted: 2/2 of the uniform remains
+    assert naive.kn_prob(tables, b"", ord("a")) == pytest.approx(1 / 256)
+    # after a: (2 - 1/3)/2 for b, and 1/3 / 2 of the order below
+    assert naive.kn_prob(tables, b"a", ord("b")) == pytest.approx(5 / 6 + 1 / 6 / 256)
+    assert naive.kn_prob(tables, b"a", ord("z")) == pytest.approx(1 / 6 / 256)
+    assert naive.kn_prob(tables, b"z", ord("a")) == pytest.approx(1 / 256)
+
+
+def test_lower_orders_count_contexts_not_occurrences():
+    # x is the most frequent byte, but stands after q alone; a, b and c stand after two different bytes each
+    tables = naive.kn_tables(b"qxqxqxqxqx" + b"acbabcac", 2)
+    assert len(tables[0].successors[b""]) == 5 and tables[0].successors[b""][ord("x")] == 1
+    assert naive.kn_prob(tables, b"", ord("c")) > naive.kn_prob(tables, b"", ord("x"))
+
+
+def test_discounts_by_hand():
+    n = [0, 6, 3, 2, 1]  # Y = 6/12; 1 - 2 Y 3/6, 2 - 3 Y 2/3, 3 - 4 Y 1/2
+    assert naive.discounts(n) == (0.5, 0.5, 0.5)
+    assert naive.discounts(n, modified=True) == pytest.approx((0.5, 1.0, 2.0))
+    assert naive.discounts([0, 0, 0, 0, 0], modified=True) == (0.5, 0.5, 0.5)
+    assert naive.discounts([0, 1, 1, 9, 9], modified=True)[1] == pytest.approx(1 / 3)  # 2 - 9 is no discount
+    assert all(0 < d <= i for i, d in enumerate(naive.discounts([9, 5, 0, 0, 3], modified=True), 1))
+
+
+def test_quantize_by_hand():
+    # 10 in all, 1 for each of three, 7 shared: floor of 3.5, 2.1, 1.4; the 1 left over to the likeliest
+    assert quantize(torch.tensor([0.5, 0.3, 0.2]), 10).tolist() == [5, 3, 2]
+    assert naive.quantize(np.array([0.5, 0.3, 0.2]), 10).tolist() == [5, 3, 2]
+
+
+def test_code_by_hand():
+    # two equal halves: a symbol is a bit; 8 of them are one byte, and a last one marks the place in the interval
+    assert naive.encode([0, 1, 0, 0, 0, 0, 0, 1], lambda past: [1, 1]) == b"\x41\x00"
+    assert naive.encode([], lambda past: [1, 1]) == b"\x00"
+
+
+# -- properties ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modified", [False, True])
+@pytest.mark.parametrize("order", [1, 3, 5, 7])
+def test_probabilities_sum_to_one(order, modified):
+    rng = np.random.default_rng(0)
+    model = KneserNey(TEXT, order, modified)
+    seen = [list(TEXT[i : i + order - 1]) for i in range(40)]
+    context = torch.tensor(seen + rng.integers(256, size=(160, order - 1)).tolist(), dtype=torch.int64).view(200, order - 1)
+    p = model.predict(context)
+    assert p.shape == (200, 256) and p.min() > 0
+    assert (p.sum(-1) - 1).abs().max() < 1e-12
+
+
+def test_one_row_at_a_time_is_bit_equal():
+    model = KneserNey(TEXT, 4)
+    context = torch.tensor([list(TEXT[i : i + 3]) for i in range(50)])
+    together = model.predict(context)
+    assert all(torch.equal(model.predict(row[None])[0], p) for row, p in zip(context, together, strict=True))
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_log_prob_is_the_definition_and_forward(order):
+    model, read = KneserNey(TEXT, order), b"the other thought, thus\xff"
+    ids = torch.tensor([list(read)])
+    got = model.log_prob(ids)[0]
+    np.testing.assert_allclose(got, naive.log_prob(naive.kn_tables(TEXT, order), read), rtol=1e-12)
+    forward = model(ids[:, :-1])[0].gather(1, ids[0, 1:, None])[:, 0]
+    torch.testing.assert_close(got[1:], forward, rtol=1e-12, atol=0)
+    # the score of lab is the same total, but for the first byte, which it charges 8 bits
+    bits = 8 / len(read) + naive.bits_per_byte(-got[1:].sum(), len(read))
+    assert lab.bits_per_byte(model, read) == pytest.approx(float(bits), rel=1e-12)
+
+
+@pytest.mark.parametrize("text, order", [(b"a", 1), (b"a", 3), (b"ab", 3), (b"\x00\xff\x00", 3), (b"aaaaaaaaa", 4), (b"abc", 7), (TEXT, 1), (TEXT[:7], 7)])
+@pytest.mark.parametrize("modified", [False, True])
+def test_tiny_texts(text, order, modified):
+    """One byte, texts shorter than the order, one that never varies: discounts and levels are missing."""
+    ids = np.array([[97, 97, 98, 0, 255, 0, 1, 116, 104, 101]])
+    got, want = KneserNey(text, order, modified)(torch.tensor(ids)), naive.kneser_ney(ids, text=text, order=order, modified=modified)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(want).sum(-1), 1, rtol=1e-12)
+
+
+def test_float32_is_near():
+    ids = torch.tensor([list(TEXT)])
+    single = KneserNey(b"that thing", 4).float()(ids)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), KneserNey(b"that thing", 4)(ids), rtol=1e-5, atol=0)
+
+
+def frequencies_of(rows):
+    return lambda past: rows[len(past)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data())
+def test_any_symbols_come_back(data):
+    rows = data.draw(st.lists(st.lists(st.one_of(st.just(1), st.integers(1, 1 << 12)), min_size=1, max_size=20), max_size=60))
+    symbols = [data.draw(st.integers(0, len(row) - 1)) for row in rows]
+    code = naive.encode(symbols, frequencies_of(rows))
+    assert naive.decode(code, len(symbols), frequencies_of(rows)) == symbols
+    bits = -sum(math.log2(row[s] / sum(row)) for row, s in zip(rows, symbols, strict=True))
+    assert 8 * len(code) <= bits + 8 + 0.01 * len(rows)
+
+
+def test_carries_run_through_written_bytes():
+    # the last of 2^16 symbols again and again writes ff ff …; the interval's end lies above
+    rows = [[65535, 1]] * 40 + [[1, 65535]] * 3
+    symbols = [1] * 40 + [0] * 3
+    code = naive.encode(symbols, frequencies_of(rows))
+    assert naive.decode(code, 43, frequencies_of(rows)) == symbols
+    overflow = [[1, (1 << 24) - 1]] * 400  # low climbs to the very top of the number before it is closed
+    for last in (0, 1):
+        symbols = [1] * 399 + [last]
+        assert naive.decode(naive.encode(symbols, frequencies_of(overflow)), 400, frequencies_of(overflow)) == symbols
+
+
+def test_twenty_thousand_random_intervals():
+    # long random codes meet runs of ff bytes and carries by themselves
+    random.seed(0)
+    rows = [[random.randint(1, 50), 1, random.randint(1, 200), random.randint(1, 1 << 20)] for _ in range(20_000)]
+    symbols = [random.choices(range(4), row)[0] for row in rows]
+    code = naive.encode(symbols, frequencies_of(rows))
+    assert naive.decode(code, len(symbols), frequencies_of(rows)) == symbols
+    bits = -sum(math.log2(row[s] / sum(row)) for row, s in zip(rows, symbols, strict=True))
+    assert bits <= 8 * len(code) <= 1.001 * bits + 8
+
+
+@given(st.binary(max_size=40))
+@settings(deadline=None, max_examples=50)
+def test_the_mixer_restores_any_bytes(data):
+    code = naive.encode(naive.bits_of(data), naive.Mixer())
+    assert naive.bytes_of(naive.decode(code, 8 * len(data), naive.Mixer())) == data
+
+
+def test_the_mixer_learns():
+    data = (TEXT + b"\n") * 20
+    code = naive.encode(naive.bits_of(data), naive.Mixer())
+    assert naive.bytes_of(naive.decode(code, 8 * len(data), naive.Mixer())) == data
+    assert len(code) < len(bz2.compress(data))
+
+
+def test_mixer_weights_by_hand():
+    # the first bit: all guesses 1/2, log-odds 0, so p = 1/2 and no weight moves; each guess goes to 1/2 + (0.9999 - 1/2) / 1.6
+    mixer = naive.Mixer(orders=(1, 2))
+    assert mixer([]) == [32768, 32768]
+    mixer([1])
+    assert mixer.tables[0][b""][1] == [pytest.approx(0.5 + 0.4999 / 1.6), 1]
+    assert mixer.weights[1] == [0.3, 0.3] and mixer.node == 3
+
+
+def test_bits_and_bytes():
+    assert naive.bits_of(b"\x05\xff") == [0, 0, 0, 0, 0, 1, 0, 1] + [1] * 8
+    assert naive.bytes_of(naive.bits_of(bytes(range(256)))) == bytes(range(256))
+
+
+# -- a third opinion -------------------------------------------------------------------------------------
+
+
+def test_coded_length_is_the_cross_entropy_plus_the_divergence():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet([0.05] * 256)
+    f = naive.quantize(p)
+    symbols = rng.choice(256, size=4000, p=p).tolist()
+    code = naive.encode(symbols, lambda past: f.tolist())
+    ideal = -sum(math.log2(f[s] / naive.TOTAL) for s in symbols)
+    assert ideal <= 8 * len(code) <= ideal + 12
+    # averaged over p, the frequencies cost the divergence; 4000 draws are within 5 standard errors of it
+    extra = np.array([math.log2(p[s] / (f[s] / naive.TOTAL)) for s in symbols])
+    assert extra.mean() == pytest.approx(naive.divergence(p, f / naive.TOTAL), abs=5 * extra.std() / math.sqrt(4000))
+
+
+def test_divergence_and_bits_per_byte():
+    assert naive.divergence([0.5, 0.5, 0.0], [0.25, 0.5, 0.25]) == 0.5
+    assert naive.bits_per_byte(3 * math.log(2), 2) == pytest.approx(1.5)
+    assert sum(np.argmin(nats) != naive.better_model(nats, size) for nats, size in naive.planted_pairs(None)) == 2
+
+
+# -- refusal ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        ((b"",), ValueError, "text must have at least one byte"),
+        (([1, 2],), TypeError, "text must be bytes or str, got list"),
+        ((b"abc", 0), ValueError, r"order must lie in \[1, 7\], got 0"),
+        ((b"abc", 8), ValueError, "got 8"),
+    ],
+)
+def test_model_refuses(arguments, error, words):
+    with pytest.raises(error, match=words):
+        KneserNey(*arguments)
+
+
+def test_predict_refuses():
+    model = KneserNey("abc", 3)
+    with pytest.raises(ValueError, match=r"context must be int64 of shape \(batch, 2\)"):
+        model.predict(torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="ids must lie in"):
+        model.log_prob(torch.tensor([[256]]))
+
+
+@pytest.mark.parametrize("make", [lambda p, *a: quantize(torch.tensor(p), *a), lambda p, *a: naive.quantize(np.array(p), *a)])
+def test_quantize_refuses(make):
+    with pytest.raises(ValueError, match="total must be at least the number of symbols, 3, got 2"):
+        make([0.5, 0.25, 0.25], 2)
+    for bad in ([0.5, 0.25, 0.2], [1.5, -0.5, 0.0], [math.nan, 0.5, 0.5]):
+        with pytest.raises(ValueError, match="p must have rows"):
+            make(bad)
+
+
+def test_coder_refuses():
+    good = lambda past: [3, 5, 8]
+    code = naive.encode([0, 1, 2] * 20, good)
+    with pytest.raises(ValueError, match="frequencies must be ints"):
+        naive.encode([0], lambda past: [0, 1])
+    with pytest.raises(ValueError, match="frequencies must be ints"):
+        naive.encode([0], lambda past: [1 << 24, 1])
+    for cut in range(len(code)):
+        with pytest.raises(ValueError, match="code must be"):
+            naive.decode(code[:cut], 60, good)
+    with pytest.raises(ValueError, match="code must be"):
+        naive.decode(code + b"\0", 60, good)
+    with pytest.raises(ValueError, match="code must be"):
+        naive.decode(code, 40, good)
