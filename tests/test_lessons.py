@@ -1,0 +1,83 @@
+"""Every lesson: committed as executed, asserting, and with solutions that pass the notebook's own checks."""
+
+import ast
+import json
+import pathlib
+import re
+
+import pytest
+
+import minilib
+
+ROOT = pathlib.Path(minilib.__file__).parents[1]
+LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((ROOT / "lessons" / "solutions").glob("*.py"))
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def cells(path, kind="code"):
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+@every_lesson
+def test_committed_as_executed_from_a_fresh_kernel(path):
+    code = cells(path)
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
+    assert not re.search(r"/(home|root|tmp|Users|work)/", path.read_text())
+    assert path.stat().st_size <= 1_000_000
+    assert max(source(cell).count("\n") + 1 for cell in code) <= 25
+
+
+@every_lesson
+def test_noise_is_followed_by_an_assert_and_nothing_else_is_ignored(path):
+    code = cells(path)
+    assert not any("nbval-" in tag for cell in code for tag in cell["metadata"].get("tags", []))
+    for i, cell in enumerate(code):
+        marks = set(re.findall(r"NBVAL_\w+", source(cell)))
+        assert marks <= {"NBVAL_IGNORE_OUTPUT"}
+        if marks and "plt.show()" not in source(cell):
+            assert any("assert" in source(near) for near in code[i : i + 3]), f"cell {i + 1} ignores its output and nothing asserts what it shows"
+
+
+@every_lesson
+def test_the_parts_of_a_lesson(path):
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    assert text.startswith(f"# {path.stem[:2]} · ")
+    for part in ("**Goal", "**Prerequisites", "**Time", "Exercises", "Summary", "References"):
+        assert part in text, part
+
+
+def checks(path):
+    """The `minilib.check(…)` expressions of the exercises: last lines of cells that define a stub."""
+    found = []
+    for cell in cells(path):
+        if "raise NotImplementedError" in source(cell):
+            body = ast.parse(source(cell)).body
+            found.append((body[-1], [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))], cell))
+    return found
+
+
+@every_lesson
+def test_solutions_pass_the_notebooks_checks(path):
+    exercises = checks(path)
+    assert exercises
+    solution = ROOT / "lessons" / "solutions" / f"{path.stem}.py"
+    namespace = {"__name__": solution.stem}
+    exec(compile(solution.read_text(), str(solution), "exec"), namespace)
+    for expression, names, cell in exercises:
+        assert isinstance(expression, ast.Expr), f"the exercise {names} must end with its check"
+        said = "".join("".join(output.get("data", {}).get("text/plain", output.get("text", ""))) for output in cell["outputs"])
+        assert "not attempted yet" in said
+        assert set(names) <= set(namespace), f"{solution.name} lacks {names}"
+        report = eval(compile(ast.Expression(expression.value), path.name, "eval"), namespace)
+        assert report, f"{names}: {report}"
+
+
+def test_every_solution_belongs_to_a_lesson():
+    assert [path.stem for path in SOLUTIONS] == [path.stem for path in LESSONS]
