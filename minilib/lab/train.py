@@ -6,7 +6,6 @@ import os
 import pathlib
 import pickle
 import sys
-import tempfile
 import time
 
 import torch
@@ -162,13 +161,12 @@ def write_whole(path, write):
     """Write a file by `write(temporary path)`, then rename it into place: readers see the old file or the new."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f"{path.name}-", suffix=".tmp", dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)
     finally:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _save(path, run, step, history, model, optimizer):

@@ -16,7 +16,7 @@ def save(path, model, record):
     path = pathlib.Path(path)
     half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     write_whole(path, lambda temporary: save_file(half, temporary))
-    write_whole(path.with_suffix(".json"), lambda temporary: pathlib.Path(temporary).write_text(json.dumps(record, indent=2) + "\n"))
+    write_whole(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
 
 
 def load(model_class, path=None, device=None):
