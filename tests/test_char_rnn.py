@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from minilib import char_rnn
+from minilib.naive import autograd
 from minilib.naive import char_rnn as naive
 
 
@@ -57,6 +58,24 @@ def test_gradients_by_finite_differences():
 
 def _split(everything):
     return {name: value for name, value in everything.items() if name != "h"}, everything["h"]
+
+
+def test_agrees_with_the_engine():
+    P, rng = net()
+    inputs, targets, h0 = rng.integers(5, size=6), rng.integers(5, size=6), rng.normal(size=4)
+
+    def unrolled(leaves):
+        h, logits = leaves["h"], []
+        for x in inputs:
+            h = autograd.tanh(autograd.take_rows(leaves["Wxh"].T, [x]) + h @ leaves["Whh"].T + leaves["bh"])
+            logits.append(h @ leaves["Why"].T + leaves["by"])
+        return autograd.softmax_xent(autograd.concat(*logits, axis=0), targets) * len(inputs)
+
+    loss, grads = autograd.gradients(unrolled, P | {"h": h0[None]})
+    want, by_hand, _ = naive.rnn_loss(inputs, targets, h0, P)
+    assert math.isclose(loss, want)
+    for name in grads:
+        np.testing.assert_allclose(grads[name].reshape(by_hand[name].shape), by_hand[name], rtol=1e-10, atol=1e-12)
 
 
 def test_agrees_with_torch_rnn():

@@ -1,7 +1,8 @@
-"""Solutions to lesson 03. Each is checked by the line under its exercise in the notebook."""
+"""Solutions to the exercises of lesson 03."""
+
+import numpy as np
 
 import minilib
-import numpy as np
 from minilib.naive import char_rnn as naive
 
 
@@ -13,7 +14,7 @@ def whole_gradient(inputs, targets, h, P, dh_next=0.0):
         loss, _, h = naive.rnn_loss(inputs[cut], targets[cut], h, P)
         total += loss
     grads = {name: np.zeros(value.shape) for name, value in P.items()}
-    for cut, border in zip(reversed(cuts), reversed(borders)):
+    for cut, border in zip(reversed(cuts), reversed(borders), strict=True):
         _, part, _ = naive.rnn_loss(inputs[cut], targets[cut], border, P, dh_next)
         dh_next = part["h"]
         grads = {name: grads[name] + part[name] for name in grads}
