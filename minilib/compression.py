@@ -105,7 +105,7 @@ class KneserNey(LanguageModel):
 
     There is nothing to train: the tables are buffers, rebuilt from the text and not saved. The logits are
     log-probabilities. Built in float64, since a coder wants the precision; `.float()` halves the memory.
-    Counting sorts the text once an order; a prediction then is one binary search a level. Memory: about 40 bytes per
+    Counting sorts the text once; a prediction then is one binary search a level. Memory: about 40 bytes per
     distinct n-gram, and for `forward` 256 numbers per position.
     """
 
@@ -122,14 +122,14 @@ class KneserNey(LanguageModel):
             raise ValueError(f"order must lie in [1, 7], got {order}")
         self.order = order
         ids = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
-        distinct = {n: _ngrams(ids, n) for n in range(1, order + 1)}
-        levels = []
-        for n in range(1, order + 1):
-            grams, counts = distinct[n]
-            if n < order:  # how many different bytes stand to the left of it
-                grams, counts = _count(distinct[n + 1][0] & (1 << 8 * n) - 1)
+        grams, counts = _count(_pack(ids, order))
+        whole, levels = grams, []  # whole: the distinct n-grams of the text
+        for n in range(order, 0, -1):
+            if n < order:
+                grams, counts = _count(whole & (1 << 8 * n) - 1)  # how many different bytes stand to the left of it
+                whole, _ = _count(torch.cat([whole >> 8, _pack(ids[-n:], n)]))  # every n-gram but the text's last goes on
             if len(grams):  # a text shorter than n has none
-                levels.append(_Level(grams, counts, modified))
+                levels.insert(0, _Level(grams, counts, modified))
         self.levels = nn.ModuleList(levels[1:])
         unigram = torch.full((256,), 1 / 256, dtype=torch.float64)
         if levels:
@@ -150,7 +150,7 @@ class KneserNey(LanguageModel):
             i, seen = level.find(key)
             p *= torch.where(seen, level.rest[i], 1)[:, None]
             size = torch.where(seen, level.start[i + 1] - level.start[i], 0)  # successors to add
-            row = torch.arange(len(key), device=key.device).repeat_interleave(size)
+            row = torch.repeat_interleave(size)  # 0 size[0] times, 1 size[1] times, …
             first = level.start[i] - (size.cumsum(0) - size)
             entry = torch.arange(len(row), device=key.device) + first[row]  # row by row, start … start + size
             p.view(-1).index_add_(0, row * 256 + (level.grams[entry] & 255), level.share[entry])
@@ -200,12 +200,12 @@ def _count(keys):
     return keys.sort()[0].unique_consecutive(return_counts=True)  # three times as fast as unique
 
 
-def _ngrams(ids, n):
-    """The distinct n-grams of ids (time,), each packed into an integer, and their counts."""
+def _pack(ids, n):
+    """Every n-gram of ids (time,) as one integer, the first byte in the highest place."""
     key = ids[: max(0, len(ids) - n + 1)]
     for j in range(1, n):
         key = key << 8 | ids[j : j + len(key)]
-    return _count(key)
+    return key
 
 
 def bench(device):

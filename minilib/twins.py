@@ -221,11 +221,13 @@ class _Case:
         values = {name: value.numpy().copy() for name, value in state.items()}
         return {name: v + 0.1 * rng.normal(size=v.shape) if _is_real(v) else v for name, v in values.items()}
 
-    def define(self, params, inputs):
-        names = inspect.signature(self.pair.definition).parameters
+    def define(self, params, inputs, definition=None):
+        """Call the definition, or another NumPy function that takes its place."""
+        definition = definition or self.pair.definition
+        names = inspect.signature(definition).parameters
         keywords = {key: value for key, value in self.constructor.items() if key in names}
         first = (params,) if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params" else ()
-        return self.pair.definition(*first, *inputs, **keywords)
+        return definition(*first, *inputs, **keywords)
 
     def want(self):
         return self.define(_copy(self.params), _copy(self.inputs))
@@ -234,16 +236,6 @@ class _Case:
         shapes = [str(leaf.shape) if isinstance(leaf, np.ndarray) else _brief(leaf) for _, leaf in _leaves(self.inputs)]
         made = [f"{key}={_brief(value)}" for key, value in self.constructor.items()]
         return f"case {self.number} ({_brief(', '.join(made + shapes))})"
-
-    # how a candidate is called
-
-    def call_numpy(self, candidate):
-        """A NumPy attempt: called like the definition. Returns (outputs, were inputs changed?)."""
-        params, inputs = _copy(self.params), _copy(self.inputs)
-        attempt = _Case.__new__(_Case)
-        attempt.pair, attempt.constructor = dataclasses.replace(self.pair, definition=candidate), self.constructor
-        out = attempt.define(params, inputs)
-        return out, not _same((params, inputs), (self.params, self.inputs))
 
     def tensors(self, device, grad):
         """Params and inputs as tensors; float leaves require a gradient if asked to."""
@@ -272,12 +264,12 @@ class _Case:
             raise _Wrong(f"state_dict lacks {sorted(missing)}" if missing else f"state_dict has {sorted(extra)}, which the definition does not know")
         return torch.func.functional_call(module, params, inputs)
 
-    # the two comparisons
-
     def values(self, candidate, mode, device, tolerance):
         """(worst error, problem or None) of the candidate's values."""
         if mode == "numpy":
-            out, changed = self.call_numpy(candidate)
+            params, inputs = _copy(self.params), _copy(self.inputs)
+            out = self.define(params, inputs, candidate)
+            changed = not _same((params, inputs), (self.params, self.inputs))
         else:
             import torch
 
