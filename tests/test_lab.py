@@ -190,7 +190,7 @@ def test_an_unknown_wheel_and_a_cache_that_cannot_be_written(index, tmp_path):
     with pytest.raises(ValueError, match="wheel must be one of toy, got 'other'"):
         data.fetch("other", requirements=index / "requirements.txt", cache=tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(RuntimeError, match="cannot write data to .*set MINILIB_CACHE"):
+    with pytest.raises(RuntimeError, match=r"cannot write data to .*set MINILIB_CACHE"):
         fetch(index, tmp_path / "file" / "cache")
 
 
