@@ -17,13 +17,15 @@ TOPICS = sorted(path.stem for path in (ROOT / "minilib").glob("*.py") if path.st
 MODULES = sorted((ROOT / "minilib").rglob("*.py"))
 README = (ROOT / "README.md").read_text()
 
-if not (ROOT / "README.md").exists():
-    pytest.skip("not a checkout", allow_module_level=True)
-
 
 def imports(path):
-    """Full names of all that a module imports, inside functions too: 'torch', 'minilib.naive.lstm', …"""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Full names of all that a module imports, inside functions too: 'torch', 'minilib.naive.lstm', …
+
+    Except in a topic's bench(), which may name peers and read data.
+    """
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if getattr(node, "name", "") != "bench"]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
