@@ -40,16 +40,16 @@ def probabilities(logits, temperature, top_k, top_p):
             out[b, order[0]] = 1.0
             continue
         z = logits[b] / temperature
-        p = np.exp(z - z.max())
-        p = p / p.sum()
+        weight = np.exp(z - z.max())
+        order = order[: top_k or V]
         kept, mass = [], 0.0
-        for v in order[: top_k or V]:
-            if top_p is not None and kept and mass >= top_p * p[order[: top_k or V]].sum():
+        for v in order:
+            if top_p is not None and kept and mass >= top_p * weight[order].sum():
                 break
             kept.append(v)
-            mass += p[v]
+            mass += weight[v]
         for v in kept:
-            out[b, v] = p[v] / mass
+            out[b, v] = weight[v] / mass
     return out
 
 
