@@ -96,8 +96,34 @@ def test_bad_ids_are_named(model, number):
             call(torch.zeros(3, 2))
         with pytest.raises(ValueError, match="ids must have shape"):
             call(ids[:, :0])
-    with pytest.raises(ValueError, match="ids must have shape"):
+    with pytest.raises(ValueError, match=r"ids must have shape \(batch,\)"):
         model.step(ids, state)
+
+
+class Counting(LanguageModel):
+    """Defines step alone: bets on the number of symbols so far."""
+
+    vocab_size = 40
+
+    def init_state(self, batch_size):
+        return 0
+
+    def step(self, ids, state):
+        return torch.nn.functional.one_hot(torch.full_like(ids, state + 1), 40).double(), state + 1
+
+
+def test_step_alone_gives_extend_and_forward():
+    logits, state = Counting().extend(torch.zeros(2, 5, dtype=torch.int64), 3)
+    assert logits.argmax(-1).tolist() == [[4, 5, 6, 7, 8]] * 2 and state == 8
+    assert Counting()(torch.zeros(1, 3, dtype=torch.int64)).argmax(-1).tolist() == [[1, 2, 3]]
+
+
+def test_a_model_without_step_and_extend_is_told():
+    class Nothing(Counting):
+        step = LanguageModel.step
+
+    with pytest.raises(NotImplementedError, match="Nothing must define extend or step"):
+        Nothing()(torch.zeros(1, 3, dtype=torch.int64))
 
 
 # -- sampling ----------------------------------------------------------------------------------------------
