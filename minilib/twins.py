@@ -19,6 +19,8 @@ import zlib
 
 import numpy as np
 
+from minilib.compare import as_numpy, brief, compare, copy, is_real, leaves_of, map_leaves, show
+
 PAIRS = {}  # (module, name) -> Pair, in the order of declaration
 FLOAT64 = 1e-9  # relative agreement in float64: a few thousand roundings of 1e-16, with room
 GRADIENT = 1e-6  # autograd against a central difference: what the difference itself is good for
@@ -58,140 +60,6 @@ def twin(definition, *, cases, float32=1e-5, differentiable=True):
     return declare
 
 
-# -- nested structures of arrays -------------------------------------------------------------------------
-
-
-def _map(function, tree):
-    """Apply `function` to every leaf of nested tuples, lists and dicts."""
-    if isinstance(tree, dict):
-        return {key: _map(function, value) for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        items = [_map(function, item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return function(tree)
-
-
-def _leaves(tree, path=""):
-    """(path, leaf) pairs: '[0]' is the first item, "['bias']" that key."""
-    if isinstance(tree, (dict, tuple, list)):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return [leaf for key, item in items for leaf in _leaves(item, f"{path}[{key!r}]")]
-    return [(path, tree)]
-
-
-def _is_real(leaf):
-    """Is this leaf differentiable: an array of floats or complex numbers?"""
-    return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc"
-
-
-def _numpy(leaf):
-    """Torch tensors become arrays; everything else stays."""
-    return leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf
-
-
-def _copy(tree):
-    return _map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, tree)
-
-
-# -- comparing values ------------------------------------------------------------------------------------
-
-
-def _show(value, other):
-    """A number with as many digits as it takes to tell it from the other one."""
-    if isinstance(value, (float, complex, np.inexact)):
-        for digits in (5, 9, 17):
-            if f"{value:.{digits}g}" != f"{other:.{digits}g}":
-                break
-        return f"{value:.{digits}g}"
-    return repr(value.item() if isinstance(value, np.generic) else value)
-
-
-def _hint(got, want, tolerance):
-    """A guess at what went wrong with a float array of the right shape."""
-    scale = np.abs(want).mean() + 1e-300
-    near = lambda a, b: a.shape == b.shape and a.size > 1 and np.abs(a - b).max() <= 100 * tolerance * scale
-    if want.ndim >= 2 and near(np.swapaxes(got, -1, -2), want):
-        return "; the last two axes are swapped"
-    ratio = np.vdot(want, got) / (np.vdot(want, want) + 1e-300)
-    if near(got, ratio * want):
-        return f"; every value is {ratio:.4g} times what it should be"
-    for axis in range(want.ndim):
-        a, b = np.moveaxis(got, axis, 0), np.moveaxis(want, axis, 0)
-        if near(a[1:], b[:-1]) or near(a[:-1], b[1:]):
-            return f"; it looks shifted by one along axis {axis}"
-    return ""
-
-
-def _compare_numbers(got, want, tolerance, dtype, path):
-    """(worst relative error, what is wrong or None) for two arrays or numbers."""
-    where = f"output{path}: " if path else ""
-    got, want = np.asarray(got), np.asarray(want)
-    if got.shape != want.shape:
-        swapped = got.ndim >= 2 and got.shape == want.shape[:-2] + want.shape[:-3:-1]
-        return np.inf, f"{where}shape {got.shape}, expected {want.shape}" + ("; the last two axes are swapped" if swapped else "")
-    family = {"f": dtype, "c": "complex128" if dtype == "float64" else "complex64", "b": "bool"}.get(want.dtype.kind, "an integer type")
-    if (got.dtype.kind not in "iu") if family == "an integer type" else (str(got.dtype) != family):
-        return np.inf, f"{where}dtype {got.dtype}, expected {family}"
-    if want.size == 0:
-        return 0.0, None
-    with np.errstate(all="ignore"):
-        if want.dtype.kind in "fc":
-            size = np.abs(want)
-            mean = size[np.isfinite(size)].mean() if np.isfinite(size).any() else 0.0
-            error = np.abs(got - want) / np.maximum(size, mean or 1.0)  # an all-zero output is judged absolutely
-            error = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0.0, error)
-            error = np.where(np.isnan(error) | (np.isinf(size) & (got != want)), np.inf, error)
-        else:
-            error, tolerance = (got != want).astype(float), 0.0
-        worst = float(error.max())
-        if worst <= tolerance:
-            return worst, None
-        index = tuple(int(i) for i in np.argwhere(error > tolerance)[0])
-        a, b = got[index], want[index]
-        at = f"at {index if len(index) != 1 else index[0]} " if index else ""
-        if got.dtype.kind in "fc" and np.isnan(a):
-            return worst, f"{where}{at}got nan, expected {_show(b, a)}"
-        hint = _hint(got, want, tolerance) if want.dtype.kind in "fc" and np.isfinite(got).all() and np.isfinite(want).all() else ""
-        return worst, f"{where}{at}got {_show(a, b)}, expected {_show(b, a)}{hint}"
-
-
-def _compare(got, want, tolerance, dtype, path=""):
-    """(worst relative error, what is wrong or None) for two nested outputs."""
-    where = f"output{path}: " if path else ""
-    if isinstance(want, (tuple, list)):
-        if isinstance(got, np.ndarray) and isinstance(want, list):
-            got = got.tolist()
-        if not isinstance(got, (tuple, list)):
-            return np.inf, f"{where}got one {type(got).__name__}, expected {len(want)} values"
-        if len(got) != len(want):
-            return np.inf, f"{where}got {len(got)} values, expected {len(want)}"
-        items = [(str([i]), a, b) for i, (a, b) in enumerate(zip(got, want, strict=True))]
-    elif isinstance(want, dict):
-        if not isinstance(got, dict) or set(got) != set(want):
-            return np.inf, f"{where}got {sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__}, expected a dict with keys {sorted(map(str, want))}"
-        items = [(f"[{key!r}]", got[key], want[key]) for key in want]
-    elif isinstance(want, (np.ndarray, np.generic, bool, int, float, complex)):
-        if not isinstance(got, (np.ndarray, np.generic, bool, int, float, complex)):
-            return np.inf, f"{where}got a {type(got).__name__}, expected numbers"
-        return _compare_numbers(got, want, tolerance, dtype, path)
-    else:
-        if type(got) is type(want) and got == want:
-            return 0.0, None
-        return np.inf, f"{where}got {_brief(got)}, expected {_brief(want)}"
-    worst = 0.0
-    for step, a, b in items:
-        error, problem = _compare(a, b, tolerance, dtype, path + step)
-        worst = max(worst, error)
-        if problem:
-            return worst, problem
-    return worst, None
-
-
-def _brief(value):
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 # -- one pair, one case ----------------------------------------------------------------------------------
 
 
@@ -204,10 +72,10 @@ class _Case:
         if inspect.isclass(pair.fast):
             self.constructor, *case = case
             self.params = self._random_params()
-        self.inputs = _copy(tuple(case))  # an array that is passed twice becomes two
+        self.inputs = copy(tuple(case))  # an array that is passed twice becomes two
         if dtype == "float32":  # both sides see the same rounded numbers
-            rounded = lambda leaf: leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype) if _is_real(leaf) else leaf
-            self.inputs, self.params = _map(rounded, self.inputs), _map(rounded, self.params)
+            rounded = lambda leaf: leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype) if is_real(leaf) else leaf
+            self.inputs, self.params = map_leaves(rounded, self.inputs), map_leaves(rounded, self.params)
         self.rng = np.random.default_rng(zlib.crc32(f"{pair.definition.__name__} {number}".encode()))
 
     def _random_params(self):
@@ -219,7 +87,7 @@ class _Case:
             state = self.pair.fast(**self.constructor).double().state_dict()
         rng = np.random.default_rng(self.number)
         values = {name: value.numpy().copy() for name, value in state.items()}
-        return {name: v + 0.1 * rng.normal(size=v.shape) if _is_real(v) else v for name, v in values.items()}
+        return {name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v for name, v in values.items()}
 
     def define(self, params, inputs, definition=None):
         """Call the definition, or another NumPy function that takes its place."""
@@ -230,12 +98,12 @@ class _Case:
         return definition(*first, *inputs, **keywords)
 
     def want(self):
-        return self.define(_copy(self.params), _copy(self.inputs))
+        return self.define(copy(self.params), copy(self.inputs))
 
     def __str__(self):
-        shapes = [str(leaf.shape) if isinstance(leaf, np.ndarray) else _brief(leaf) for _, leaf in _leaves(self.inputs)]
-        made = [f"{key}={_brief(value)}" for key, value in self.constructor.items()]
-        return f"case {self.number} ({_brief(', '.join(made + shapes))})"
+        shapes = [str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf) for _, leaf in leaves_of(self.inputs)]
+        made = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
+        return f"case {self.number} ({brief(', '.join(made + shapes))})"
 
     def tensors(self, device, grad):
         """Params and inputs as tensors; float leaves require a gradient if asked to."""
@@ -245,12 +113,12 @@ class _Case:
             if not isinstance(leaf, np.ndarray):
                 return leaf
             t = torch.tensor(leaf, device=device)
-            if _is_real(leaf):
+            if is_real(leaf):
                 t = t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32) if self.dtype == "float32" else t
                 t.requires_grad_(grad)
             return t
 
-        return _map(tensor, self.params), _map(tensor, self.inputs)
+        return map_leaves(tensor, self.params), map_leaves(tensor, self.inputs)
 
     def call_torch(self, candidate, params, inputs, device):
         import torch
@@ -267,7 +135,7 @@ class _Case:
     def values(self, candidate, mode, device, tolerance):
         """(worst error, problem or None) of the candidate's values."""
         if mode == "numpy":
-            params, inputs = _copy(self.params), _copy(self.inputs)
+            params, inputs = copy(self.params), copy(self.inputs)
             out = self.define(params, inputs, candidate)
             changed = not _same((params, inputs), (self.params, self.inputs))
         else:
@@ -277,57 +145,63 @@ class _Case:
             with torch.no_grad():
                 out = self.call_torch(candidate, params, inputs, device)
             before = self.tensors(device, grad=False)
-            changed = not _same(_map(_numpy, (params, inputs)), _map(_numpy, before))
+            changed = not _same(map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before))
         want = self.want()
         if out is None and want is not None:
             raise NotImplementedError
         dtype = "float64" if mode == "numpy" else self.dtype
-        error, problem = _compare(_map(_numpy, out), want, tolerance, dtype)
+        error, problem = compare(map_leaves(as_numpy, out), want, tolerance, dtype)
         if not problem and changed:
             error, problem = np.inf, "it changes its input in place"
         return error, problem
 
     def gradients(self, candidate, device, tolerance):
-        """(worst error, problem or None) of autograd's gradients against central differences of the definition."""
+        """(worst error, problem or None) of autograd's gradients against central differences of the definition.
+
+        What is differentiated is one number: the outputs, each weighted by noise, summed where they are finite.
+        """
         import torch
 
-        want = self.want()
-        weights = [(path, self.rng.normal(size=np.shape(w)) + (1j * self.rng.normal(size=np.shape(w)) if np.iscomplexobj(w) else 0)) for path, w in _leaves(want) if np.asarray(w).dtype.kind in "fc"]
-        leaves = [leaf for leaf in _leaves((self.params, self.inputs)) if _is_real(leaf[1]) and leaf[1].size]
-        if not weights or not leaves:
+        outputs = {path: np.asarray(out) for path, out in leaves_of(self.want())}
+        weights = {path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"}
+        inputs = [(path, leaf) for path, leaf in leaves_of((self.params, self.inputs)) if is_real(leaf) and leaf.size]
+        if not weights or not inputs:
             return 0.0, None
         tensors = self.tensors(device, grad=True)
-        out = dict(_leaves(self.call_torch(candidate, *tensors, device)))
-        terms = [torch.sum((torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real) for path, w in weights]
-        total = sum(torch.where(torch.isfinite(term), term, 0.0) for term in terms)
-        of = dict(_leaves(tensors))
-        asked = [of[path] for path, _ in leaves]
-        if total.requires_grad:
-            found = torch.autograd.grad(total, asked, allow_unused=True)
-        else:
-            found = [None] * len(asked)
-        size = sum(float(np.abs(w * np.asarray(o))[np.isfinite(o)].sum()) for (_, w), o in zip(weights, [dict(_leaves(want))[p] for p, _ in weights], strict=True))
+        out = dict(leaves_of(self.call_torch(candidate, *tensors, device)))
+        total = 0.0
+        for path, w in weights.items():
+            terms = (torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real
+            total = total + torch.where(torch.isfinite(terms), terms, 0.0).sum()
+        of = dict(leaves_of(tensors))
+        asked = [of[path] for path, _ in inputs]
+        found = torch.autograd.grad(total, asked, allow_unused=True) if total.requires_grad else [None] * len(asked)
+        size = sum(np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum() for path, w in weights.items())
         worst = 0.0
-        for (path, leaf), gradient in zip(leaves, found, strict=True):
+        for (path, leaf), gradient in zip(inputs, found, strict=True):
             g = np.zeros(leaf.shape) if gradient is None else gradient.detach().cpu().numpy().astype(leaf.dtype)
-            v = self.rng.normal(size=leaf.shape) + (1j * self.rng.normal(size=leaf.shape) if np.iscomplexobj(leaf) else 0)
-            error, got, expected = self._directional(weights, path, leaf, g, v, size, tolerance)
+            error, got, expected = self._directional(weights, leaf, g, size, tolerance)
             worst = max(worst, error)
             if not error <= tolerance:
                 name = self._leaf_name(path)
                 if gradient is None:
                     return worst, f"values agree, but no gradient reaches {name}"
-                return worst, f"values agree, but the gradient in {name} is wrong: along a random direction got {_show(got, expected)}, expected {_show(expected, got)}"
+                return worst, f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}"
         return worst, None
 
-    def _directional(self, weights, path, leaf, g, v, size, tolerance):
-        """Error of g·v against a central difference of the definition, at the step that suits it best."""
+    def _noise(self, like):
+        noise = self.rng.normal(size=like.shape)
+        return noise + 1j * self.rng.normal(size=like.shape) if like.dtype.kind == "c" else noise
+
+    def _directional(self, weights, leaf, g, size, tolerance):
+        """(error, got, expected) of g·v, v random, against a central difference of the definition, at the step that suits it best."""
+        v = self._noise(leaf)
         got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
 
         def f(step):
-            moved = _map(lambda x: x + step * v if x is leaf else x, (self.params, self.inputs))
-            out = dict(_leaves(self.define(*_copy(moved))))
-            terms = [(np.conj(w) * np.asarray(out[p])).real for p, w in weights]
+            moved = map_leaves(lambda x: x + step * v if x is leaf else x, (self.params, self.inputs))
+            out = dict(leaves_of(self.define(*copy(moved))))
+            terms = [(np.conj(w) * np.asarray(out[path])).real for path, w in weights.items()]
             return float(sum(t[np.isfinite(t)].sum() for t in terms))
 
         for step in (1e-4, 1e-5, 1e-6, 1e-3):  # curvature wants small steps, rounding wants large ones
@@ -353,8 +227,8 @@ class _Wrong(Exception):
 
 
 def _same(a, b):
-    a, b = [leaf for _, leaf in _leaves(a)], [leaf for _, leaf in _leaves(b)]
-    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) if _is_real(x) else np.array_equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, np.ndarray))
+    a, b = [leaf for _, leaf in leaves_of(a)], [leaf for _, leaf in leaves_of(b)]
+    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, np.ndarray))
 
 
 def examine(pair, candidate=None, *, number, case, dtype="float64", device="cpu", mode="torch", tolerance=None):

@@ -11,7 +11,7 @@ import pytest
 import minilib
 
 ROOT = pathlib.Path(minilib.__file__).parents[1]
-HOUSE = {"__init__", "__main__", "twins", "language_model"}  # what is no topic
+HOUSE = {"__init__", "__main__", "compare", "language_model", "twins"}  # what is no topic
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
 TOPICS = sorted(path.stem for path in (ROOT / "minilib").glob("*.py") if path.stem not in HOUSE)
 MODULES = sorted((ROOT / "minilib").rglob("*.py"))
