@@ -38,5 +38,3 @@ def way_back_by_autograd(x):
 def my_count(V, n):
     layer = V * 4 * n + 4 * n * n + 3 * n + 4 * n  # symbols, recurrence, peepholes, biases
     return layer + V * n + V
-
-
