@@ -124,6 +124,8 @@ def test_a_model_without_step_and_extend_is_told():
 
     with pytest.raises(NotImplementedError, match="Nothing must define extend or step"):
         Nothing()(torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(NotImplementedError, match="LanguageModel must define init_state"):
+        LanguageModel().init_state(1)
 
 
 # -- sampling ----------------------------------------------------------------------------------------------
