@@ -450,7 +450,13 @@ def test_the_train_command(tmp_path, capsys):
     model, record = weights.load(LSTM, tmp_path / "w.safetensors")
     assert model.width == 4 and record["steps"] == 4
     assert abs(record["test_bits_per_byte"] - 8) < 0.5
-    for wrong, words in [(["lstm", "depth=3"], "NAME=VALUE must name one of"), (["twins"], "MODEL must be a topic with a language model"), (["nothing"], "topic must be one of"), (["lstm", "--device", "cuda:99"], "device must be"), (["lstm", "--text", str(tmp_path / "none")], "path must be a readable file")]:
+    for wrong, words in [
+        (["lstm", "depth=3"], "NAME=VALUE must name one of"),
+        (["twins"], "MODEL must be a topic with a language model"),
+        (["nothing"], "topic must be one of"),
+        (["lstm", "--device", "cuda:99"], "device must be"),
+        (["lstm", "--text", str(tmp_path / "none")], "path must be a readable file"),
+    ]:
         assert main(["train", *wrong]) == 2
         assert words in capsys.readouterr().err
 
