@@ -40,6 +40,7 @@ def main(arguments=None):
     one.add_argument("--length", type=int, default=128, help="symbols of a row")
     one.add_argument("--lr", type=float, default=3e-3)
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--bf16", action="store_true", help="multiply matrices in bfloat16; weights and loss stay float32")
     one.add_argument("--device")
     one.add_argument("--every", type=int, help="steps between validations and checkpoints")
     one.add_argument("--checkpoint", metavar="FILE", help="resume from here if it exists, and write it")
@@ -95,6 +96,7 @@ def train(options):
     import minilib
     from minilib import lab
     from minilib.lab import weights
+    from minilib.lab.train import language_loss
     from minilib.language_model import LanguageModel
 
     twins.load([options.topic])
@@ -118,7 +120,11 @@ def train(options):
             print(f"\rvalidation {value:.4f} bits per byte{' ' * 50}", flush=True)
         return value
 
-    history = lab.fit(model, batches, steps=options.steps, lr=options.lr, seed=options.seed, every=options.every, validate=validate, checkpoint=options.checkpoint)
+    def loss(model, ids):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            return language_loss(model, ids)
+
+    history = lab.fit(model, batches, steps=options.steps, lr=options.lr, loss=loss, seed=options.seed, every=options.every, validate=validate, checkpoint=options.checkpoint)
     if not first:
         return
     started = time.perf_counter()

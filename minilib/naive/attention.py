@@ -1,0 +1,119 @@
+"""Attention: every step looks things up in all steps that it may see. The definition.
+
+code ↔ paper (Vaswani et al. 2017, arXiv:1706.03762): q, k, v = Q, K, V of one head; weight = softmax(QKᵀ/√d_k);
+W_qkv = W^Q, W^K, W^V of all heads, stacked; W_out = W^O.
+"""
+
+import numpy as np
+
+
+def attention(q, k, v, visible=None, causal=False, window=None):
+    """Scaled dot-product attention, one query at a time (eq. 1, masked as in sec. 3.2.3).
+
+    q        (batch, heads, T, D); k (batch, heads, S, D); v (batch, heads, S, E)
+    visible  (T, S) bool, or (batch, heads, T, S) with either of the first two 1: True where query t may see key s; None is all
+    causal   the queries are the last T of S steps: query t, at step t + S - T, sees no later key
+    window   with causal: the number of steps seen, its own among them; None is all
+    returns  (batch, heads, T, E); row t is a weighted mean of the rows of v that it sees, and 0 if it sees none
+    """
+    B, H, T, D = q.shape
+    S = k.shape[2]
+    allowed = np.broadcast_to(True if visible is None else visible, (B, H, T, S))
+    out = np.zeros((B, H, T, v.shape[3]))
+    for b in range(B):
+        for h in range(H):
+            for t in range(T):
+                now = t + S - T
+                seen = [s for s in range(S) if allowed[b, h, t, s] and not (causal and s > now) and not (causal and window and s <= now - window)]
+                if seen:
+                    score = np.array([q[b, h, t] @ k[b, h, s] for s in seen]) / np.sqrt(D)  # keeps the variance near 1 for any D
+                    weight = np.exp(score - score.max())
+                    out[b, h, t] = weight / weight.sum() @ v[b, h, seen]
+    return out
+
+
+def online_attention(q, k, v, block, causal=False):
+    """The same without ever holding a row of weights: keys arrive in blocks, and a running sum is rescaled.
+
+    After any number of blocks m is the largest score seen, l the sum of exp(score - m), o the sum of exp(score - m) v.
+    Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; tiled as in Dao et al. 2022 (arXiv:2205.14135), alg. 1.
+
+    block    keys per block; shapes and causal as in `attention`
+    returns  out (batch, heads, T, E); lse (batch, heads, T), the log of the sum of exponentials, -inf where nothing is seen
+    """
+    B, H, T, D = q.shape
+    S = k.shape[2]
+    out, lse = np.zeros((B, H, T, v.shape[3])), np.full((B, H, T), -np.inf)
+    for b in range(B):
+        for h in range(H):
+            for t in range(T):
+                m, l, o = -np.inf, 0.0, np.zeros(v.shape[3])
+                end = t + S - T + 1 if causal else S
+                for start in range(0, max(end, 0), block):
+                    keys = slice(start, min(start + block, end))
+                    score = k[b, h, keys] @ q[b, h, t] / np.sqrt(D)
+                    larger = max(m, score.max())
+                    weight, shrink = np.exp(score - larger), np.exp(m - larger)
+                    l = l * shrink + weight.sum()
+                    o = o * shrink + weight @ v[b, h, keys]
+                    m = larger
+                if l > 0:
+                    out[b, h, t], lse[b, h, t] = o / l, m + np.log(l)
+    return out, lse
+
+
+def sinusoid(position, C):
+    """Positions as waves: PE[t, 2i] = sin(p_t / 10000^(2i/C)), PE[t, 2i+1] = cos of the same (sec. 3.5).
+
+    position (T,) float, C even; returns (T, C)
+    """
+    PE = np.zeros((len(position), C))
+    for t, p in enumerate(position):
+        for i in range(C // 2):
+            angle = p / 10000 ** (2 * i / C)
+            PE[t, 2 * i], PE[t, 2 * i + 1] = np.sin(angle), np.cos(angle)
+    return PE
+
+
+def rope(x, position, base=10000.0):
+    """Rotary positions: turn the pair (x_i, x_{i + D/2}) of step t by the angle (position + t) · base^(-2i/D).
+
+    Then q_m · k_n depends on m - n alone. Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, which pairs neighbours
+    (x_2i, x_2i+1); pairing the halves is the same up to one fixed order of the columns.
+
+    x         (..., T, D), D even; position: of the first step, int
+    """
+    T, D = x.shape[-2:]
+    out = np.zeros(x.shape)
+    for t in range(T):
+        for i in range(D // 2):
+            angle = (position + t) * base ** (-2 * i / D)
+            a, b = x[..., t, i], x[..., t, i + D // 2]
+            out[..., t, i] = a * np.cos(angle) - b * np.sin(angle)
+            out[..., t, i + D // 2] = a * np.sin(angle) + b * np.cos(angle)
+    return out
+
+
+def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, window=None):
+    """Several attentions side by side, each in D = C / heads channels (sec. 3.2.2), with rotary positions and a cache.
+
+    x               (batch, T, C), the new steps; position: how many came before
+    W_qkv           (3C, C): rows of W^Q, then W^K, then W^V, heads one after another; W_out (C, C)
+    past_k, past_v  (batch, heads, S, D), rotated keys and values of the last S steps before x; S may be 0
+    returns         y (batch, T, C); keys and values to keep: of the last `window` steps, or of all
+    """
+    B, T, C = x.shape
+    D = C // heads
+    q, k, v = (np.zeros((B, heads, T, D)) for _ in range(3))
+    for h in range(heads):
+        for i, projected in enumerate((q, k, v)):
+            rows = W_qkv[i * C + h * D : i * C + (h + 1) * D]
+            projected[:, h] = x @ rows.T
+    k = np.concatenate([past_k, rope(k, position)], axis=2)
+    v = np.concatenate([past_v, v], axis=2)
+    heard = attention(rope(q, position), k, v, None, causal, window)
+    y = np.zeros((B, T, C))
+    for h in range(heads):
+        y += heard[:, h] @ W_out[:, h * D : (h + 1) * D].T
+    keep = slice(-window, None) if window else slice(None)
+    return y, k[:, :, keep], v[:, :, keep]

@@ -1,0 +1,90 @@
+"""The causal Transformer: a pre-norm block and a language model with a cache that slides.
+
+Names and symbols are those of minilib/naive/transformer.py, which lists the departures from the paper. Not here: dropout.
+"""
+
+import torch
+from torch import nn
+
+from minilib import twin
+from minilib.attention import multi_head
+from minilib.language_model import LanguageModel, check_ids
+from minilib.naive import transformer as naive
+
+
+def _block_cases(rng):
+    """One step; several on a cache, some of it dropped; both ways."""
+    for B, T, H, C, S, causal, window in [(1, 1, 1, 4, 0, True, None), (2, 5, 2, 8, 3, True, 4), (2, 3, 1, 4, 0, False, None)]:
+        past = rng.normal(size=(2, B, H, S, C // H))
+        yield {"width": C, "heads": H, "causal": causal, "window": window}, rng.normal(size=(B, T, C)), past[0], past[1], S
+
+
+@twin(naive.block, cases=_block_cases)
+class Block(nn.Module):
+    """x + attention(norm(x)), then + feed-forward(norm(x)), four times as wide inside.
+
+    width, heads    C, and how many parts of it look things up on their own
+    causal, window  as in `attention`
+    residual        initial size of what a sublayer adds; 1 / √(2 · layers) keeps the sum of all near 1
+    """
+
+    def __init__(self, width, heads, causal=True, window=None, residual=1.0):
+        super().__init__()
+        if heads < 1 or width % (2 * heads):
+            raise ValueError(f"heads must divide width into even parts, got heads={heads} and width={width}")
+        self.heads, self.causal, self.window = heads, causal, window
+        matrix = lambda rows, columns, size=1.0: nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = matrix(3 * width, width), matrix(width, width, residual)
+        self.up, self.down = matrix(4 * width, width), matrix(width, 4 * width, residual)
+
+    def forward(self, x, past_k, past_v, position=0):
+        """x (batch, T, C), cache (batch, heads, S, C / heads) twice -> the same for the step after x."""
+        heard, k, v = multi_head(self.norm1(x), self.qkv, self.out, self.heads, past_k, past_v, position, self.causal, self.window)
+        x = x + heard
+        return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
+
+    def no_past(self, batch_size):
+        """An empty cache: keys and values, each (batch, heads, 0, C / heads)."""
+        width = self.out.shape[0]
+        return (self.out.new_zeros(batch_size, self.heads, 0, width // self.heads),) * 2
+
+
+def _model_cases(rng):
+    """One symbol; texts shorter than, as long as and longer than the context."""
+    for V, C, layers, H, context, B, T in [(2, 4, 1, 1, 1, 1, 1), (5, 4, 1, 2, 8, 2, 4), (7, 8, 2, 2, 4, 2, 4), (5, 4, 3, 1, 3, 2, 9)]:
+        yield {"vocab_size": V, "width": C, "layers": layers, "heads": H, "context": context}, rng.integers(V, size=(B, T))
+
+
+@twin(naive.transformer, cases=_model_cases)
+class Transformer(LanguageModel):
+    """A stack of blocks between a table of symbols and an output layer.
+
+    vocab_size  symbols
+    width       C, channels; heads must divide it into even parts
+    layers      blocks
+    context     steps that a step sees in each layer. Positions are relative, so a text may be of any length
+    """
+
+    def __init__(self, vocab_size=256, width=128, layers=4, heads=4, context=256):
+        super().__init__()
+        if min(vocab_size, width, layers, context) < 1:
+            raise ValueError(f"vocab_size, width, layers and context must be 1 or more, got {vocab_size}, {width}, {layers}, {context}")
+        self.vocab_size = vocab_size
+        self.embed = nn.Parameter(torch.randn(vocab_size, width))
+        self.blocks = nn.ModuleList(Block(width, heads, window=context, residual=(2 * layers) ** -0.5) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # small: the first bet is near uniform
+
+    def init_state(self, batch_size):
+        """(steps so far, (keys, values) of each layer); the keys and values of the last `context` steps are kept."""
+        return 0, tuple(block.no_past(batch_size) for block in self.blocks)
+
+    def extend(self, ids, state):
+        check_ids(ids, self.vocab_size, dims=2)
+        position, caches = state
+        x, after = nn.functional.embedding(ids, self.embed), []
+        for block, (k, v) in zip(self.blocks, caches, strict=True):
+            x, k, v = block(x, k, v, position)
+            after.append((k, v))
+        return self.norm(x) @ self.output.t(), (position + ids.shape[1], tuple(after))
