@@ -1,0 +1,234 @@
+"""Handwriting prediction and synthesis: the definition.
+
+Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXiv:1308.0850), sections 4 and 5.
+
+    code             paper                          shape
+    x                x_t = (Δx, Δy, end of stroke)  (3,)
+    y                ŷ_t: ê, π̂, μ1, μ2, σ̂1, σ̂2, ρ̂   (1 + 6M,)     M mixture components
+    text             c, as indices; -1 is padding   (U,)         U letters of an alphabet of A
+    p                α̂, β̂, κ̂                        (3K,)        K Gaussians of the window
+    w, kappa, phi    w_t, κ_t, φ(t, u)              (A,), (K,), (U + 1,)
+
+Letters are counted from 1, as in the paper: kappa starts at 0, before the first letter.
+"""
+
+import numpy as np
+
+from minilib.naive.lstm import lstm_step
+
+
+def log_density(y, x):
+    """ln p(x) of points under the mixtures that y describes (Graves 2013, eq. 18-25).
+
+    With u = (Δx - μ1) / σ1, v = (Δy - μ2) / σ2 and q = ln cosh ρ̂, so that 1 - ρ² = exp(-2q), a component's
+    density (eq. 24, 25) is  ln N = -ln 2π - σ̂1 - σ̂2 + q - ½ (v² + ((u - ρv) exp q)²):  nothing is lost
+    when ρ rounds to ±1.
+
+    y        (..., 1 + 6M)
+    x        (..., 3)
+    returns  (...), nats; a density, so it may be positive
+    """
+    out = np.zeros(x.shape[:-1])
+    for at in np.ndindex(out.shape):
+        e_hat, pi_hat, *rest = _split(y[at])
+        log_pi = pi_hat - pi_hat.max() - np.log(np.sum(np.exp(pi_hat - pi_hat.max())))  # ln softmax, eq. 19
+        terms = [log_pi[j] + _log_normal(x[at], *[r[j] for r in rest]) for j in range(len(pi_hat))]
+        mixture = max(terms) + np.log(sum(np.exp(term - max(terms)) for term in terms))
+        end = x[at][2]  # e = 1 / (1 + exp(ê)): mind the sign, eq. 18
+        out[at] = mixture - end * np.logaddexp(0, e_hat) - (1 - end) * np.logaddexp(0, -e_hat)
+    return out
+
+
+def log_density_gradient(y, x):
+    """Gradient of log_density in y, by hand (eq. 27-37), signs turned: the paper's is of the loss.
+
+    y (..., 1 + 6M), x (..., 3) -> (..., 1 + 6M)
+    """
+    out = np.zeros(y.shape)
+    for at in np.ndindex(y.shape[:-1]):
+        e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y[at])
+        pi = np.exp(pi_hat - pi_hat.max())
+        pi = pi / pi.sum()
+        logs = np.array([_log_normal(x[at], *one) for one in zip(mu1, mu2, s1, s2, rho_hat, strict=True)])
+        gamma = pi * np.exp(logs - logs.max())
+        gamma = gamma / gamma.sum()  # responsibilities, eq. 27, 28
+        M = len(pi)
+        d = np.zeros((6, M))
+        for j in range(M):
+            u, v = (x[at][0] - mu1[j]) / np.exp(s1[j]), (x[at][1] - mu2[j]) / np.exp(s2[j])
+            rho, C = np.tanh(rho_hat[j]), np.cosh(rho_hat[j]) ** 2  # C = 1 / (1 - ρ²)
+            ur, vr = _residual(u, v, rho_hat[j]), _residual(v, u, rho_hat[j])  # u - ρv and v - ρu
+            d[:, j] = (
+                gamma[j] - pi[j],
+                gamma[j] * C * ur / np.exp(s1[j]),
+                gamma[j] * C * vr / np.exp(s2[j]),
+                gamma[j] * (C * u * ur - 1),
+                gamma[j] * (C * v * vr - 1),
+                gamma[j] * (C * ur * vr + rho),  # eq. 37's uv + ρ (1 - C Z), rearranged so that nothing cancels
+            )
+        out[at] = np.concatenate([[1 / (1 + np.exp(e_hat)) - x[at][2]], d.ravel()])
+    return out
+
+
+def _split(y):
+    M = (len(y) - 1) // 6
+    return y[0], *y[1:].reshape(6, M)
+
+
+def _residual(u, v, rho_hat):
+    """u - ρv for ρ = tanh ρ̂ without loss of digits when |ρ| is near 1: 1 - |ρ| = 2 / (1 + exp 2|ρ̂|)."""
+    sign = 1.0 if rho_hat >= 0 else -1.0
+    return (u - sign * v) + sign * v * 2 / (1 + np.exp(2 * abs(rho_hat)))
+
+
+def _log_normal(x, mu1, mu2, s1, s2, rho_hat):
+    u, v = (x[0] - mu1) / np.exp(s1), (x[1] - mu2) / np.exp(s2)
+    q = abs(rho_hat) + np.log1p(np.exp(-2 * abs(rho_hat))) - np.log(2)  # ln cosh ρ̂
+    return -np.log(2 * np.pi) - s1 - s2 + q - 0.5 * (v**2 + (_residual(u, v, rho_hat) * np.exp(q)) ** 2)
+
+
+def window_step(p, kappa, text, A):
+    """One step of the soft window over a text (eq. 46-51): w, kappa, phi.
+
+    phi has one entry more than the text: the stop rule looks at the place after the last letter.
+    Weights are not normalised.
+    """
+    alpha, beta, step = np.exp(np.split(p, 3))
+    kappa = kappa + step  # it can only move forward
+    phi = np.array([sum(alpha * np.exp(-beta * (kappa - u) ** 2)) for u in range(1, len(text) + 2)])
+    w = np.zeros(A)
+    for u, letter in enumerate(text):
+        if letter >= 0:
+            w[letter] += phi[u]
+    return w, kappa, phi
+
+
+def window(p, kappa, text, alphabet):
+    """The window at every step, from its parameters at every step.
+
+    p        (batch, time, 3K)
+    kappa    (batch, K), where the window was before
+    text     (batch, letters) int, -1 where there is none; alphabet: A, the number of letters there are
+    returns  w (batch, time, A), kappa (batch, time, K), phi (batch, time, letters + 1)
+    """
+    B, T, K = len(p), p.shape[1], kappa.shape[1]
+    w, kappas, phi = np.zeros((B, T, alphabet)), np.zeros((B, T, K)), np.zeros((B, T, text.shape[1] + 1))
+    for b in range(B):
+        k = kappa[b]
+        for t in range(T):
+            w[b, t], kappas[b, t], phi[b, t] = window_step(p[b, t], k, text[b], alphabet)
+            k = kappas[b, t]
+    return w, kappas, phi
+
+
+def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
+    """The first layer of the synthesis net, which reads the letters in the window it moved at the step before.
+
+    x        (batch, time, 4n), W_x x_t + b
+    text     (batch, letters) int, -1 where there is none
+    h, c     (batch, n), w (batch, A), kappa (batch, K): the state before the first step
+    W_h      (4n, n), W_w (4n, A), peep (3, n): as in minilib.naive.lstm
+    W_p, b_p (3K, n), (3K,): from h_t to the window's parameters, eq. 48
+    returns  h (batch, time, n), w (batch, time, A), then c and kappa after the last step
+    """
+    B, T, _ = x.shape
+    n, A = h.shape[1], w.shape[1]
+    outputs, windows, c, kappa = np.zeros((B, T, n)), np.zeros((B, T, A)), c.copy(), kappa.copy()
+    for b in range(B):
+        h_b, w_b = h[b], w[b]
+        for t in range(T):
+            h_b, c[b], _ = lstm_step(w_b, h_b, c[b], W_w, W_h, peep, x[b, t])
+            w_b, kappa[b], _ = window_step(W_p @ h_b + b_p, kappa[b], text[b], A)
+            outputs[b, t], windows[b, t] = h_b, w_b
+    return outputs, windows, c, kappa
+
+
+def prediction(params, points, *, layers=1):
+    """ŷ of each point given the points before it (section 4): every layer reads x and the layer below.
+
+    params   state_dict of minilib.handwriting.PredictionNet
+    points   (batch, time, 3)
+    returns  (batch, time, 1 + 6M); y[:, t] is the density of points[:, t]
+    """
+    return _stack(params, points, None, layers)
+
+
+def synthesis(params, points, text, *, layers=1):
+    """The same given a text (section 5): layer 1 reads the window of the step before, layers above this step's.
+
+    params   state_dict of minilib.handwriting.SynthesisNet;  text (batch, letters) int, -1 where there is none
+    """
+    return _stack(params, points, text, layers)
+
+
+def _stack(params, points, text, layers):
+    B, T, _ = points.shape
+    y = np.zeros((B, T, len(params["b_y"])))
+    for b in range(B):
+        state, x = start(params, layers), np.zeros(3)  # the first input is the zero vector
+        for t in range(T):
+            y[b, t], state, _ = step(params, x, None if text is None else text[b], state, layers)
+            x = points[b, t]
+    return y
+
+
+def start(params, layers):
+    """The state before the first point: (h, c) of each layer, w, kappa; all zero."""
+    n = params["layers.0.W_h"].shape[1]
+    A = params["layers.0.W_x"].shape[1] - 3
+    return [(np.zeros(n), np.zeros(n)) for _ in range(layers)], np.zeros(A), np.zeros(len(params.get("b_p", ())) // 3)
+
+
+def step(params, x, text, state, layers):
+    """One point further: y, state, phi (None without a text)."""
+    cells, w, kappa = state
+    below, after, phi = np.zeros(0), [], None
+    for k in range(layers):
+        W_x, W_h, peep, b = (params[f"layers.{k}.{name}"] for name in ("W_x", "W_h", "peep", "b"))
+        h, c, _ = lstm_step(np.concatenate([x, below, w]), *cells[k], W_x, W_h, peep, b)
+        after.append((h, c))
+        if k == 0 and text is not None:
+            w, kappa, phi = window_step(params["W_p"] @ h + params["b_p"], kappa, text, len(w))
+        below = h
+    return params["W_y"] @ np.concatenate([h for h, _ in after]) + params["b_y"], (after, w, kappa), phi
+
+
+def draw(y, noise, bias):
+    """One point from the mixture y, from noise (4,): uniform, two normals, uniform (section 5.4 for the bias).
+
+    A bias b ≥ 0 shrinks σ to exp(σ̂ - b) and sharpens π to softmax(π̂ (1 + b)).
+    """
+    e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y)
+    pi = np.exp((pi_hat - pi_hat.max()) * (1 + bias))
+    j = min(int(np.sum(np.cumsum(pi) / pi.sum() <= noise[0])), len(pi) - 1)
+    rho = np.tanh(rho_hat[j])
+    dx = mu1[j] + np.exp(s1[j] - bias) * noise[1]
+    dy = mu2[j] + np.exp(s2[j] - bias) * (rho * noise[1] + noise[2] / np.cosh(rho_hat[j]))  # sqrt(1 - ρ²) = 1 / cosh ρ̂
+    return np.array([dx, dy, float(noise[3] < 1 / (1 + np.exp(e_hat)))])
+
+
+def write(params, text, noise, bias=0.0, prime=None):
+    """Let the synthesis net write: section 5.3 to 5.5.
+
+    text     (batch, letters) int, -1 after the end
+    noise    (batch, time, 4): per point a uniform, two normals, a uniform; time is the longest line allowed
+    prime    None, or points (batch, time', 3) and their lengths (batch,): the pen is led through these points
+             first, and the text starts with what they say
+    returns  points (batch, time, 3), zero from a line's end on, and the lines' lengths (batch,). A line ends before
+             the first point at which phi(U + 1) > phi(u) for all letters u ≤ U
+    """
+    B, T, _ = noise.shape
+    layers = sum(name.endswith("W_h") for name in params)
+    points, lengths = np.zeros((B, T, 3)), np.full(B, T)
+    for b in range(B):
+        letters = text[b][text[b] >= 0]
+        state, x = start(params, layers), np.zeros(3)
+        for t in range(T):
+            y, state, phi = step(params, x, letters, state, layers)
+            led = prime is not None and t < prime[1][b]
+            if not led and phi[-1] > phi[:-1].max():
+                lengths[b] = t
+                break
+            x = prime[0][b, t] if led else draw(y, noise[b, t], bias)
+            points[b, t] = x
+    return points, lengths
