@@ -42,7 +42,12 @@ def test_there_are_models():
 @every_model
 @torch.no_grad()
 def test_causality(model, number):
-    """Changing the symbol at t moves no output before t, to the bit; and it does move a later one."""
+    """Changing the symbol at t moves no output before t, to the bit; and it does move a later one.
+
+    A model whose FFT mixes positions states its rounding in float64 as a class attribute, `rounding`.
+    """
+    rounding = getattr(model, "rounding", 0.0)
+    assert rounding <= 1e-10
     model, ids = build(model, number)
     before = model(ids)
     assert before.shape == (*ids.shape, model.vocab_size)
@@ -52,8 +57,9 @@ def test_causality(model, number):
         changed = ids.clone()
         changed[:, t] = (ids[:, t] + 1) % model.vocab_size
         after = model(changed)
-        assert torch.equal(after[:, :t], before[:, :t]), f"the symbol at {t} leaks into the past"
-        moved |= not torch.equal(after[:, t:], before[:, t:])
+        still = torch.isclose(after, before, rtol=0, atol=rounding)
+        assert still[:, :t].all(), f"the symbol at {t} leaks into the past"
+        moved |= not still[:, t:].all()
     assert moved or model.vocab_size == 1
 
 
