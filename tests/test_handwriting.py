@@ -1,0 +1,300 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minilib import lab
+from minilib.handwriting import PredictionNet, SynthesisNet, log_density, nats_per_point, window, windowed_lstm, write
+from minilib.lab import data, strokes
+from minilib.naive import handwriting as naive
+
+
+def mixture(M, *shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, 1 + 6 * M, generator=generator, dtype=dtype), torch.randn(*shape, 3, generator=generator, dtype=dtype)
+
+
+def noise(*shape, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    rand, randn = (lambda n, f=f: f(*shape, n, generator=generator, dtype=dtype) for f in (torch.rand, torch.randn))
+    return torch.cat([rand(1), randn(2), rand(1)], -1)
+
+
+def small(seed=0, **changes):
+    torch.manual_seed(seed)
+    return SynthesisNet(**({"alphabet": 5, "width": 6, "layers": 2, "mixtures": 3, "gaussians": 2} | changes))
+
+
+# -- the density ---------------------------------------------------------------------------------------------
+
+
+def test_density_by_hand():
+    # a standard normal at its centre, and a fair coin for the pen: 1 / 2π · 1 / 2
+    y, x = torch.zeros(7, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    assert abs(log_density(y, x).item() + math.log(4 * math.pi)) < 1e-12
+    # e = 1 / (1 + exp ê): ê = ln 3 ends a stroke one time in four
+    y[0] = math.log(3)
+    ends, goes = log_density(y, torch.tensor([0.0, 0, 1]).double()), log_density(y, x)
+    assert abs((ends - goes).item() + math.log(3)) < 1e-12
+    # twice as wide in x, one standard deviation off: ln 2 and one half less
+    y[3 + 1] = math.log(2)
+    assert abs((log_density(y, torch.tensor([2.0, 0, 0]).double()) - goes).item() + math.log(2) + 0.5) < 1e-12
+
+
+def test_density_is_that_of_torch_distributions():
+    y, x = mixture(4, 6)
+    x[:, 2] = torch.tensor([0, 1, 0, 1, 1, 0])
+    e_hat, (pi, mu1, mu2, s1, s2, rho_hat) = y[:, 0], y[:, 1:].view(6, 6, 4).unbind(1)
+    cross = torch.tanh(rho_hat) * torch.exp(s1 + s2)
+    covariance = torch.stack([torch.stack([torch.exp(2 * s1), cross], -1), torch.stack([cross, torch.exp(2 * s2)], -1)], -2)
+    normal = torch.distributions.MultivariateNormal(torch.stack([mu1, mu2], -1), covariance)
+    peer = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=pi), normal)
+    want = peer.log_prob(x[:, :2]) + torch.distributions.Bernoulli(logits=-e_hat).log_prob(x[:, 2])
+    torch.testing.assert_close(log_density(y, x), want)
+
+
+def test_density_integrates_to_one():
+    y = 0.3 * mixture(3, 1)[0]
+    axis = torch.linspace(-15, 15, 601, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis, torch.tensor([0.0, 1.0]).double())
+    assert abs(log_density(y.expand(len(grid), -1), grid).exp().sum().item() * 0.05**2 - 1) < 1e-4
+
+
+def textbook(y, x):
+    """Graves 2013, eq. 24-25 as printed, one component."""
+    mu1, mu2, s1, s2, rho_hat = y[..., 2:].unbind(-1)
+    s1, s2, rho = torch.exp(s1), torch.exp(s2), torch.tanh(rho_hat)
+    u, v = (x[..., 0] - mu1) / s1, (x[..., 1] - mu2) / s2
+    normal = torch.exp(-(u**2 + v**2 - 2 * rho * u * v) / (2 * (1 - rho**2))) / (2 * math.pi * s1 * s2 * torch.sqrt(1 - rho**2))
+    return torch.log(normal) + math.log(0.5)
+
+
+def test_the_stable_form_is_the_textbook_one_and_goes_further():
+    y, x = mixture(1, 50)
+    y[:, 0] = 0
+    printed = textbook(y, x)
+    finite = torch.isfinite(printed)  # far away the exponential underflows even in float64
+    assert finite.sum() > 40
+    torch.testing.assert_close(log_density(y, x)[finite], printed[finite])
+    y, x = torch.zeros(7), torch.tensor([0.3, 0.3, 0.0])
+    y[6] = 30.0
+    assert not torch.isfinite(textbook(y, x))
+    want = log_density(y.double(), x.double())
+    torch.testing.assert_close(log_density(y, x).double(), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_float32_stays_finite_where_pens_are_sure(sign):
+    y, x = torch.zeros(2, 13), torch.tensor([[1e-5, sign * 2e-5, 1.0], [1.0, -sign, 0.0]])
+    y[:, 7:11], y[:, 11:] = -12.0, sign * 30.0
+    y.requires_grad_()
+    total = log_density(y, x)
+    total.sum().backward()
+    assert torch.isfinite(total).all() and torch.isfinite(y.grad).all()
+    assert torch.isfinite(log_density(torch.zeros(7), torch.tensor([1e4, -1e4, 0.0])))  # far from every component
+
+
+def test_hand_derived_gradient_is_autograds():
+    y, x = mixture(4, 7)
+    y[0, 21:], y[1, 21:] = 12.0, -12.0
+    y.requires_grad_()
+    log_density(y, x).sum().backward()
+    np.testing.assert_allclose(y.grad, naive.log_density_gradient(y.detach().numpy(), x.numpy()), rtol=1e-9, atol=1e-12)
+    assert torch.autograd.gradcheck(log_density, [v.requires_grad_() for v in mixture(3, 2)])
+
+
+def test_doubling_every_offset_costs_ln_4():
+    y, x = mixture(3, 5)
+    moved = y.clone()
+    moved[:, 4:10] *= 2  # the means
+    moved[:, 10:16] += math.log(2)
+    torch.testing.assert_close(log_density(moved, x * torch.tensor([2, 2, 1])), log_density(y, x) - math.log(4))
+
+
+# -- the window ----------------------------------------------------------------------------------------------
+
+
+def test_window_by_hand():
+    # one Gaussian of height 3 and β = ln 2 that moves one letter a step: 3 on its letter, 3/2 beside it, 3/16 two away
+    p = torch.tensor([[[math.log(3), math.log(math.log(2)), 0.0]] * 2])
+    w, kappa, phi = window(p, torch.zeros(1, 1), torch.tensor([[4, 2]]), 5)
+    torch.testing.assert_close(kappa, torch.tensor([[[1.0], [2.0]]]))
+    torch.testing.assert_close(phi, torch.tensor([[[3, 3 / 2, 3 / 16], [3 / 2, 3, 3 / 2]]]))
+    torch.testing.assert_close(w, torch.tensor([[[0, 0, 3 / 2, 0, 3], [0, 0, 3, 0, 3 / 2]]]))
+
+
+def test_a_letter_that_occurs_twice_is_read_twice():
+    w, _, phi = window(torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.tensor([[0, 0]]), 1)
+    torch.testing.assert_close(w[0, 0, 0], phi[0, 0, 0] + phi[0, 0, 1])
+
+
+def test_the_window_never_moves_back():
+    _, kappa, _ = window(5 * torch.randn(3, 40, 6), torch.rand(3, 2), torch.zeros(3, 4, dtype=torch.int64), 1)
+    assert (kappa.diff(dim=1) >= 0).all()
+
+
+def test_padding_letters_do_not_leak_into_the_window():
+    p, kappa = torch.randn(1, 6, 6), torch.zeros(1, 2)
+    short, long = (window(p, kappa, torch.tensor([text]), 3)[0] for text in ([1, 2], [1, 2, -1, -1]))
+    torch.testing.assert_close(short, long)
+
+
+def test_windowed_lstm_is_torch_lstmcell_with_a_window():
+    """Third opinion: nn.LSTMCell (no peepholes, two biases) fed with the window it moved a step before, by autograd."""
+    B, T, n, A, K, text = 2, 7, 4, 3, 2, torch.tensor([[0, 2, 1], [1, 1, -1]])
+    peer, to_p = torch.nn.LSTMCell(3 + A, n).double(), torch.nn.Linear(n, 3 * K).double()
+    x = torch.randn(B, T, 3, dtype=torch.float64)
+    h, c, w, kappa = (torch.randn(B, size, dtype=torch.float64) for size in (n, n, A, K))
+    read = x @ peer.weight_ih[:, :3].t() + peer.bias_ih + peer.bias_hh
+    got = windowed_lstm(read, text, h, c, w, kappa, peer.weight_hh, peer.weight_ih[:, 3:], torch.zeros(3, n).double(), to_p.weight, to_p.bias)
+    hs, ws = [], []
+    for t in range(T):
+        h, c = peer(torch.cat([x[:, t], w], 1), (h, c))
+        w, kappa, _ = (part[:, 0] for part in window(to_p(h)[:, None], kappa, text, A))
+        hs.append(h)
+        ws.append(w)
+    want = torch.stack(hs, 1), torch.stack(ws, 1), c, kappa
+    torch.testing.assert_close(got, want)
+    weights = [*peer.parameters(), *to_p.parameters()]
+    gradients = [torch.autograd.grad(sum((part * part).sum() for part in parts), weights, retain_graph=True) for parts in (got, want)]
+    torch.testing.assert_close(*gradients)
+
+
+# -- the nets ------------------------------------------------------------------------------------------------
+
+
+def test_prediction_net_is_torch_lstm_and_a_linear_layer():
+    net = PredictionNet(width=5, mixtures=2).double()
+    peer, layer = torch.nn.LSTM(3, 5, batch_first=True).double(), net.layers[0]
+    peer.load_state_dict({"weight_ih_l0": layer.W_x, "weight_hh_l0": layer.W_h, "bias_ih_l0": layer.b, "bias_hh_l0": 0 * layer.b})
+    points = torch.randn(2, 6, 3, dtype=torch.float64)
+    before = torch.cat([torch.zeros(2, 1, 3).double(), points[:, :-1]], 1)  # the first input is the zero vector
+    torch.testing.assert_close(net(points), peer(before)[0] @ net.W_y.t() + net.b_y)
+
+
+@pytest.mark.parametrize("net", [PredictionNet(width=6, layers=2, mixtures=3), small()], ids=["prediction", "synthesis"])
+def test_no_point_reaches_the_density_of_itself_or_earlier_ones(net):
+    text = [torch.tensor([[1, 2, 3]])] if isinstance(net, SynthesisNet) else []
+    points = torch.randn(1, 8, 3)
+    moved = points.clone()
+    moved[:, 4] += 1
+    before, after = net(points, *text), net(moved, *text)
+    assert torch.equal(before[:, :5], after[:, :5])
+    assert not torch.allclose(before[:, 5:], after[:, 5:])
+
+
+def test_a_padded_batch_is_its_lines_one_by_one():
+    net, lines = small(alphabet=len(strokes.ALPHABET)), strokes.lines("validation", 3)
+    batch = strokes.pad(lines)
+    together = nats_per_point(net, batch)
+    alone = [strokes.pad([line]) for line in lines]
+    torch.testing.assert_close(together, torch.stack([nats_per_point(net, one) for one in alone]).mean())
+    y = net(*batch[:2])
+    for row, (points, text, lengths) in enumerate(alone):
+        torch.testing.assert_close(y[row, : lengths[0]], net(points, text)[0])
+    batch[0][0, batch[2][0] :] = 1e3  # what stands after a line's end is no matter
+    torch.testing.assert_close(nats_per_point(net, batch), together)
+
+
+def test_points_read_one_by_one_are_points_read_at_once():
+    net, points, text = small(), torch.randn(2, 6, 3), torch.tensor([[1, 2, 3], [4, 0, -1]])
+    state, steps = net.init_state(2), []
+    for x in points.unbind(1):
+        y, state, _ = net.extend(x[:, None], text, state)
+        steps.append(y)
+    torch.testing.assert_close(torch.cat(steps, 1), net.extend(points, text, net.init_state(2))[0])
+
+
+def test_the_window_starts_at_its_pace():
+    phi = small(pace=0.1).look(torch.randn(1, 40, 3), torch.tensor([[0, 1, 2, 3, 4]]))
+    assert abs(phi[0].argmax(-1)[34].item() + 1 - 3.5) <= 1  # after 35 points of a tenth of a letter
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def test_first_points_have_the_mixtures_mean_and_spread():
+    """5,000 first points; a false alarm of a mean takes five standard errors, of a spread seven."""
+    net, B = small(), 5_000
+    text = torch.ones(B, 2, dtype=torch.int64)
+    with torch.no_grad():
+        y = net(torch.zeros(1, 1, 3), text[:1])[0, 0].double()
+    e_hat, (pi, mu1, mu2, s1, s2, rho_hat) = y[0], y[1:].view(6, 3)
+    pi, s1, s2, rho = pi.softmax(0), s1.exp(), s2.exp(), torch.tanh(rho_hat)
+    drawn, _ = write(net.state_dict(), text, noise(B, 1))
+    mean = torch.stack([(pi * mu1).sum(), (pi * mu2).sum()])
+    second = torch.stack([(pi * (mu1**2 + s1**2)).sum(), (pi * (mu2**2 + s2**2)).sum(), (pi * (mu1 * mu2 + rho * s1 * s2)).sum()])
+    spread = second - torch.stack([mean[0] ** 2, mean[1] ** 2, mean[0] * mean[1]])
+    dx, dy, end = drawn[:, 0].double().unbind(-1)
+    assert abs(dx.mean() - mean[0]) < 5 * math.sqrt(spread[0] / B) and abs(dy.mean() - mean[1]) < 5 * math.sqrt(spread[1] / B)
+    found = torch.stack([dx.var(), dy.var(), ((dx - dx.mean()) * (dy - dy.mean())).mean()])
+    assert ((found - spread).abs() < 0.1 * spread[:2].mean()).all()
+    assert abs(end.mean() - torch.sigmoid(-e_hat)) < 0.04
+
+
+def test_bias_makes_points_less_varied():
+    text = torch.ones(2_000, 2, dtype=torch.int64)
+    spreads = [write(small().state_dict(), text, noise(2_000, 1), bias=b)[0][:, 0, :2].var(0).sum().item() for b in (0.0, 0.5, 1.0, 2.0)]
+    assert all(a > b for a, b in zip(spreads, spreads[1:], strict=False))
+
+
+def test_lines_written_together_are_lines_written_alone():
+    params, text = small(pace=0.3).state_dict(), torch.tensor([[1, 2, 3], [4, -1, -1]])
+    z = noise(2, 30)
+    points, lengths = write(params, text, z)
+    assert lengths[1] < lengths[0] < 30
+    for row in range(2):
+        alone, length = write(params, text[row : row + 1, : 3 - 2 * row], z[row : row + 1])
+        assert length[0] == lengths[row]
+        torch.testing.assert_close(points[row, : lengths[row]], alone[0, : lengths[row]])
+        assert not points[row, lengths[row] :].any()
+
+
+def test_the_prime_is_written_as_it_was():
+    net, text = small(pace=0.3), torch.tensor([[1, 2, 3], [4, 0, -1]])
+    led = torch.randn(2, 4, 3)
+    points, _ = write(net.state_dict(), text, noise(2, 20), prime=(led, torch.tensor([4, 2])))
+    assert torch.equal(points[0, :4], led[0]) and torch.equal(points[1, :2], led[1, :2])
+    assert not torch.equal(points[1, 2:4], led[1, 2:])
+
+
+def test_writing_leaves_weights_and_random_numbers_alone():
+    params = small().state_dict()
+    before, state = {name: value.clone() for name, value in params.items()}, torch.get_rng_state()
+    write(params, torch.tensor([[1]]), noise(1, 5))
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in params.items())
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+def test_refusals():
+    net = small()
+    for y, x in [(torch.zeros(8), torch.zeros(3)), (torch.zeros(7), torch.zeros(2)), (torch.zeros(2, 7), torch.zeros(3, 3)), (torch.zeros(1), torch.zeros(3))]:
+        with pytest.raises(ValueError, match=r"y must have shape \(\.\.\., 1 \+ 6M\)"):
+            log_density(y, x)
+    for points in (torch.zeros(1, 0, 3), torch.zeros(1, 4, 2), torch.zeros(4, 3)):
+        with pytest.raises(ValueError, match=r"points must have shape \(batch, time ≥ 1, 3\)"):
+            PredictionNet(4)(points)
+    points = torch.zeros(1, 4, 3)
+    for text, words in [
+        (torch.zeros(1, 0, dtype=torch.int64), "text must have at least one letter"),
+        (torch.tensor([[-1, 2]]), "text must have at least one letter"),
+        (torch.tensor([[5]]), "text must hold letters below 5"),
+        (torch.tensor([[1, -1, 2]]), "text must hold letters below 5, then only -1"),
+        (torch.tensor([[1], [2]]), "text must be integers of shape"),
+        (torch.tensor([[1.0]]), "text must be integers of shape"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            net(points, text)
+    with pytest.raises(ValueError, match="noise must have shape"):
+        write(net.state_dict(), torch.tensor([[1]]), torch.zeros(1, 5, 3))
+    with pytest.raises(ValueError, match="bias be 0 or more"):
+        write(net.state_dict(), torch.tensor([[1]]), torch.zeros(1, 5, 4), bias=-1)
+    with pytest.raises(ValueError, match="width"):
+        PredictionNet(0)
+    with pytest.raises(ValueError, match="gaussians"):
+        SynthesisNet(gaussians=0)
