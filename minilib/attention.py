@@ -1,4 +1,4 @@
-"""Attention on torch's fused kernels; rotary positions; many heads with a cache.
+"""Attention on torch's fused kernels, and streamed by our own; positions; many heads with a cache.
 
 Names and symbols are those of minilib/naive/attention.py. Not here: dropout, biases, grouped-query heads.
 """
@@ -20,7 +20,7 @@ def _attention_cases(rng):
     yield *qkv(2, 1, 1, 6, 3, 3), None, True, None  # a fused kernel that aligns its triangle top left sees v[0] only
     yield *qkv(1, 2, 3, 8, 4, 4), None, True, None
     yield *qkv(1, 2, 5, 3, 4, 4), None, True, None  # more queries than keys: the first two see nothing
-    for T, S, window in [(9, 9, 1), (9, 9, 3), (8, 8, 4), (1, 6, 4), (3, 8, 2), (7, 9, 20)]:
+    for T, S, window in [(9, 9, 1), (9, 9, 3), (8, 8, 4), (1, 6, 4), (3, 8, 2), (7, 9, 20), (7, 2, 3), (3, 0, 1)]:
         yield *qkv(1, 2, T, S, 4, 4), None, True, window
     visible = rng.random((5, 6)) < 0.5
     visible[2], visible[3] = False, True
@@ -69,8 +69,8 @@ def _check_attention(q, k, v, visible, causal, window):
     """(T, S), or an error that names the argument."""
     if q.dim() != 4:
         raise ValueError(f"q must have shape (batch, heads, T, D), got {tuple(q.shape)}")
-    (B, H, T, D), S = q.shape, k.shape[-2]
-    for name, x, wanted in (("k", k, (B, H, S, D)), ("v", v, (B, H, S, v.shape[-1]))):
+    (B, H, T, D), S = q.shape, k.shape[-2] if k.dim() > 1 else "S"
+    for name, x, wanted in (("k", k, (B, H, S, D)), ("v", v, (B, H, S, v.shape[-1] if v.dim() else "E"))):
         if tuple(x.shape) != wanted:
             raise ValueError(f"{name} must have shape {wanted} beside q {tuple(q.shape)}, got {tuple(x.shape)}")
     if visible is not None:
@@ -81,6 +81,97 @@ def _check_attention(q, k, v, visible, causal, window):
     if window is not None and not (causal and window >= 1):
         raise ValueError(f"window must be 1 or more and needs causal=True, got {window} and causal={causal}")
     return T, S
+
+
+class _Online(torch.autograd.Function):
+    """Tiles of all queries by `block` keys; backward computes the weights of a tile again from the log-sum-exp of its rows.
+
+    With P = exp(S - lse), what arrives at out as dO and at lse as dL gives dS = P (dO Vᵀ - D + dL), D the rows' sums of dO · O
+    (Dao et al. 2022, appendix B, where lse is no output).
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, block, causal):
+        out = torch.zeros(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
+        m, l = q.new_full(q.shape[:-1], -torch.inf), q.new_zeros(q.shape[:-1])
+        for rows, keys, future in _tiles(q, k, block, causal):
+            score = _scores(q, k, rows, keys, future)
+            larger = torch.maximum(m[..., rows], score.amax(-1))
+            weight, shrink = score.sub_(larger[..., None]).exp_(), (m[..., rows] - larger).exp_()
+            l[..., rows] = l[..., rows] * shrink + weight.sum(-1)
+            out[..., rows, :].mul_(shrink[..., None]).add_(weight @ v[..., keys, :])
+            m[..., rows] = larger
+        sees = l > 0  # the others are in no tile: out stays 0, lse -inf
+        out /= torch.where(sees, l, 1.0)[..., None]
+        lse = m + torch.where(sees, l, 1.0).log()
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.block, ctx.causal = block, causal
+        return out, lse
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, d_out, d_lse):
+        q, k, v, out, lse = ctx.saved_tensors
+        d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        D, scale = (d_out * out).sum(-1) - d_lse, q.shape[-1] ** -0.5
+        for rows, keys, future in _tiles(q, k, ctx.block, ctx.causal):
+            P = _scores(q, k, rows, keys, future).sub_(lse[..., rows, None]).exp_()
+            d_v[..., keys, :] = P.mT @ d_out[..., rows, :]
+            d_score = (d_out[..., rows, :] @ v[..., keys, :].mT).sub_(D[..., rows, None]).mul_(P).mul_(scale)
+            d_q[..., rows, :] += d_score @ k[..., keys, :]
+            d_k[..., keys, :] = d_score.mT @ q[..., rows, :]
+        return d_q, d_k, d_v, None, None
+
+
+def _tiles(q, k, block, causal):
+    """(slice of queries, slice of keys, which of the scores lie in the future or None) for each tile that anyone sees."""
+    T, S = q.shape[-2], k.shape[-2]
+    for start in range(0, S if T else 0, block):
+        end = min(start + block, S)
+        first = max(0, start - (S - T)) if causal else 0  # the query whose last key is the first of the tile
+        hidden = end - 1 - (first + S - T)  # keys of the tile that it does not see
+        future = torch.ones(T - first, end - start, dtype=torch.bool, device=q.device).triu(end - start - hidden) if causal and hidden > 0 else None
+        yield slice(first, T), slice(start, end), future
+
+
+def _scores(q, k, rows, keys, future):
+    score = (q[..., rows, :] * q.shape[-1] ** -0.5) @ k[..., keys, :].mT
+    return score if future is None else score.masked_fill_(future, -torch.inf)
+
+
+def _online_cases(rng):
+    """One step; blocks of one, of some that divide S and some that do not, of more than S; a cache; queries before any key; large scores."""
+    for T, S, block, causal in [
+        (1, 1, 1, True),
+        (7, 7, 3, True),
+        (7, 7, 7, True),
+        (6, 6, 2, False),
+        (5, 5, 128, True),
+        (2, 7, 3, True),
+        (5, 3, 2, True),
+        (1, 6, 4, True),
+        (3, 8, 5, False),
+        (2, 0, 4, True),
+    ]:
+        yield rng.normal(size=(2, 1, T, 3)), rng.normal(size=(2, 1, S, 3)), rng.normal(size=(2, 1, S, 2)), block, causal
+    yield 40 * rng.normal(size=(1, 2, 6, 4)), 40 * rng.normal(size=(1, 2, 6, 4)), rng.normal(size=(1, 2, 6, 1)), 2, True
+
+
+@twin(naive.online_attention, cases=_online_cases)
+def online_attention(q, k, v, block=128, causal=False):
+    """`attention` and the log-sum-exp of its scores from keys that arrive in blocks: no (T, S) weights, neither forward nor backward.
+
+    Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; kept for backward is what Dao et al. 2022 (arXiv:2205.14135) keep,
+    inputs, out and lse. Memory O((T + S) D + T block), time O(T S D), half of it if causal; backward does the scores once more.
+
+    shapes   as in `attention`, causal too; block 1 or more
+    returns  out (batch, heads, T, E); lse (batch, heads, T), -inf where nothing is seen
+    Raises ValueError for shapes that do not fit or a block below 1.
+    """
+    _check_attention(q, k, v, None, causal, None)
+    if block < 1:
+        raise ValueError(f"block must be 1 or more, got {block}")
+    return _Online.apply(q, k, v, block, causal)
 
 
 @twin(naive.sinusoid, cases=lambda rng: [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)])
@@ -108,18 +199,20 @@ def rope(x, position=0, base=10000.0):
 
 
 def _multi_head_cases(rng):
-    """One step; one on a cache; several on a cache; a window that drops some; no window; both ways."""
-    for B, T, H, D, S, causal, window in [
+    """One step; one on a cache; several on a cache that they slide out of; a window that drops some; no window; nothing new; both ways."""
+    for B, T, H, D, position, causal, window in [
         (1, 1, 1, 2, 0, True, None),
         (2, 5, 2, 4, 0, True, None),
         (2, 1, 3, 2, 4, True, 5),
-        (1, 4, 2, 2, 3, True, 4),
+        (1, 4, 2, 2, 9, True, 4),
         (2, 7, 2, 2, 0, True, 3),
+        (1, 3, 1, 4, 2, True, None),
+        (1, 0, 1, 2, 3, True, 2),
         (2, 3, 2, 2, 0, False, None),
     ]:
         C = H * D
-        past = rng.normal(size=(2, B, H, S, D))
-        yield rng.normal(size=(B, T, C)), rng.normal(size=(3 * C, C)), rng.normal(size=(C, C)), H, past[0], past[1], S + 2, causal, window
+        past = rng.normal(size=(2, B, H, min(position, window or position), D))
+        yield rng.normal(size=(B, T, C)), rng.normal(size=(3 * C, C)), rng.normal(size=(C, C)), H, past[0], past[1], position, causal, window
 
 
 @twin(naive.multi_head, cases=_multi_head_cases)
@@ -128,18 +221,55 @@ def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, 
 
     x               (batch, T, C), the new steps; position: how many came before
     W_qkv           (3C, C): queries, keys, values, heads one after another; W_out (C, C)
-    past_k, past_v  (batch, heads, S, C / heads): rotated keys, and values, of the S steps before; S may be 0
+    past_k, past_v  (batch, heads, S, C / heads): rotated keys, and values, of the S = min(position, window) steps just before x
     returns         y (batch, T, C); keys and values to keep: of the last `window` steps, or of all
-    Raises ValueError if heads do not divide C into even parts, or a cache is not of the last min(position, window) steps.
+    Raises ValueError if heads do not divide C into even parts, for shapes that do not fit, and for a cache fed out of order:
+    one that does not hold the last min(position, window) steps.
     """
-    B, T, C = x.shape
-    if C % (2 * heads):
-        raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
-    if past_k.shape != past_v.shape or past_k.shape[:2] != (B, heads) or past_k.shape[3] != C // heads:
-        raise ValueError(f"past_k and past_v must have shape {(B, heads, 'S', C // heads)}, got {tuple(past_k.shape)} and {tuple(past_v.shape)}")
+    B, T, C = _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window)
     q, k, v = (x @ W_qkv.t()).view(B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
     k = torch.cat([past_k, rope(k, position)], dim=2)
     v = torch.cat([past_v, v], dim=2)
     y = attention(rope(q, position), k, v, None, causal, window)
     y = y.transpose(1, 2).reshape(B, T, C) @ W_out.t()
     return (y, k[:, :, -window:], v[:, :, -window:]) if window else (y, k, v)
+
+
+def _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window):
+    """(B, T, C), or an error that names the argument."""
+    if x.dim() != 3:
+        raise ValueError(f"x must have shape (batch, T, C), got {tuple(x.shape)}")
+    B, T, C = x.shape
+    if heads < 1 or C % (2 * heads):
+        raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
+    S = min(position, window or position)
+    wanted = {"W_qkv": (3 * C, C), "W_out": (C, C), "past_k": (B, heads, S, C // heads), "past_v": (B, heads, S, C // heads)}
+    for (name, shape), value in zip(wanted.items(), (W_qkv, W_out, past_k, past_v), strict=True):
+        if tuple(value.shape) != shape:
+            why = f" at position {position}: a cache holds the steps just before x, each once and in order" if name.startswith("past") else ""
+            raise ValueError(f"{name} must have shape {shape}{why}, got {tuple(value.shape)}")
+    return B, T, C
+
+
+def bench(device):
+    """Fused and streamed attention against one that holds its weights, 4 heads of 32, forward and backward; symbols with and without a cache."""
+    from minilib.lab.measure import peak_bytes, seconds
+    from minilib.transformer import Transformer
+
+    def plain(q, k, v):
+        future = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=device).triu(1)
+        return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(future, -torch.inf).softmax(-1) @ v
+
+    ways = {"fused": lambda q, k, v: attention(q, k, v, causal=True), "plain": plain, "our online_attention": lambda q, k, v: online_attention(q, k, v, causal=True)[0]}
+    for T in (256, 1024, 4096):
+        q, k, v = (torch.randn(1, 4, T, 32, device=device, requires_grad=True) for _ in range(3))
+        runs = {name: lambda way=way, x=(q, k, v): torch.autograd.grad(way(*x).sum(), x) for name, way in ways.items()}
+        yield f"time, {T:,} steps", {name: seconds(run, 3, device) for name, run in runs.items()}
+        yield f"peak memory, {T:,} steps", {name: peak_bytes(run, device) for name, run in runs.items()}
+    model = Transformer(256, 128, 4, 4, context=4096).to(device)
+    with torch.no_grad():
+        for T in (64, 256, 1024):
+            ids = torch.randint(256, (1, T), device=device)
+            _, state = model.extend(ids[:, :-1], model.init_state(1))
+            cached = lambda ids=ids, state=state: model.step(ids[:, -1], state)
+            yield f"the next symbol after {T:,}", {"cached": seconds(cached, 5, device), "all again": seconds(lambda ids=ids: model(ids), 3, device)}

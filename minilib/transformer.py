@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from minilib import twin
-from minilib.attention import multi_head
+from minilib.attention import attention, multi_head, rope
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import transformer as naive
 
@@ -43,6 +43,13 @@ class Block(nn.Module):
         heard, k, v = multi_head(self.norm1(x), self.qkv, self.out, self.heads, past_k, past_v, position, self.causal, self.window)
         x = x + heard
         return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
+
+    def maps(self, x):
+        """Who looks at whom in x (batch, T, C), nothing before it: weights (batch, heads, T, T), row t of step t. O(T²) memory."""
+        B, T, C = x.shape
+        q, k, _ = (self.norm1(x) @ self.qkv.t()).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        one_hot = torch.eye(T, dtype=x.dtype, device=x.device).expand(B, self.heads, T, T)  # values that tell the steps apart
+        return attention(rope(q), rope(k), one_hot, None, self.causal, self.window)
 
     def no_past(self, batch_size):
         """An empty cache: keys and values, each (batch, heads, 0, C / heads)."""
@@ -88,3 +95,12 @@ class Transformer(LanguageModel):
             x, k, v = block(x, k, v, position)
             after.append((k, v))
         return self.norm(x) @ self.output.t(), (position + ids.shape[1], tuple(after))
+
+    def maps(self, ids):
+        """Who looks at whom in every layer: weights (layers, batch, heads, T, T) of ids (batch, T)."""
+        check_ids(ids, self.vocab_size, dims=2)
+        x, found = nn.functional.embedding(ids, self.embed), []
+        for block in self.blocks:
+            found.append(block.maps(x))
+            x, _, _ = block(x, *block.no_past(len(ids)))
+        return torch.stack(found)

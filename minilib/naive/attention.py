@@ -99,7 +99,7 @@ def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, 
 
     x               (batch, T, C), the new steps; position: how many came before
     W_qkv           (3C, C): rows of W^Q, then W^K, then W^V, heads one after another; W_out (C, C)
-    past_k, past_v  (batch, heads, S, D), rotated keys and values of the last S steps before x; S may be 0
+    past_k, past_v  (batch, heads, S, D), rotated keys, and values, of the S = min(position, window) steps just before x
     returns         y (batch, T, C); keys and values to keep: of the last `window` steps, or of all
     """
     B, T, C = x.shape
