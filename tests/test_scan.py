@@ -1,0 +1,138 @@
+"""Linear recurrences: by hand, by five roads of one length, where careless tricks overflow, and refusals."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minilib.naive import scan as naive
+from minilib.scan import scan, segsum, ssd
+
+ROADS = {
+    "sequential": naive.scan_sequential,
+    "Hillis-Steele": naive.scan_hillis_steele,
+    "Blelloch": naive.scan_blelloch,
+    "chunked, 1": lambda a, b: naive.scan_chunked(a, b, 1),
+    "chunked, 4": lambda a, b: naive.scan_chunked(a, b, 4),
+    "chunked, longer than the text": lambda a, b: naive.scan_chunked(a, b, 10_000),
+}
+
+
+def column(*x):
+    return torch.tensor(x, dtype=torch.float64)[None]
+
+
+def test_three_steps_by_hand():
+    # 1 -> 2·1 + 1 = 3 -> 0·3 + 5 = 5 -> 0.5·5 + 1 = 3.5
+    out = scan(column(2, 0, 0.5), column(1, 5, 1), torch.ones(1, dtype=torch.float64))
+    assert out.tolist() == [[3, 5, 3.5]]
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("L", [1, 2, 3, 7, 64, 100, 257])
+def test_every_road_leads_to_the_same_states(road, L):
+    rng = np.random.default_rng(L)
+    a, b = rng.uniform(0, 1.1, size=L), rng.normal(size=L)
+    h, _, _ = ROADS[road](a, b)
+    np.testing.assert_allclose(h, naive.scan(a[None], b[None], np.zeros(1))[0], rtol=1e-12, atol=1e-12)
+
+
+def test_combination_is_associative_and_order_matters():
+    f, g, h = (2.0, 1.0), (3.0, -1.0), (0.5, 4.0)
+    assert naive.combine(naive.combine(f, g), h) == naive.combine(f, naive.combine(g, h)) == (3.0, 5.0)
+    assert naive.combine(f, g) != naive.combine(g, f)
+
+
+@pytest.mark.parametrize("m", [1, 3, 6])
+def test_work_and_depth_are_those_of_the_formulas(m):
+    L = 2**m
+    a, b = np.full(L, 0.5), np.ones(L)
+    count = lambda road: road(a, b)[1:]
+    assert count(naive.scan_sequential) == (L - 1, L - 1)
+    assert count(naive.scan_hillis_steele) == (sum(L - 2**k for k in range(m)), m)
+    assert count(naive.scan_blelloch) == (2 * (L - 1) + L, 2 * m + 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_a_state_carried_between_two_calls_equals_one_call(L, width, seed):
+    rng = np.random.default_rng(seed)
+    a, b, h = (torch.tensor(x) for x in (rng.uniform(-1, 1, size=(2, L, width)), rng.normal(size=(2, L, width)), rng.normal(size=(2, width))))
+    cut = int(rng.integers(0, L))
+    whole = scan(a, b, h)
+    if cut:
+        first = scan(a[:, :cut], b[:, :cut], h)
+        torch.testing.assert_close(torch.cat([first, scan(a[:, cut:], b[:, cut:], first[:, -1])], 1), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_gradients_by_torchs_own_check(dtype):
+    a, b, h = (0.5 * torch.randn(shape, dtype=dtype, requires_grad=True) for shape in [(2, 5, 3), (2, 5, 3), (2, 3)])
+    assert torch.autograd.gradcheck(scan, (a, b, h))
+
+
+def test_gradient_equals_that_of_a_plain_loop():
+    a, b, h = (torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in [(2, 40, 3), (2, 40, 3), (2, 3)])
+    rows, state = [], h
+    for decay, put in zip(a.unbind(1), b.unbind(1), strict=True):
+        state = decay * state + put
+        rows.append(state)
+    weight = torch.randn(2, 40, 3, dtype=torch.float64)
+    wanted = torch.autograd.grad((torch.stack(rows, 1) * weight).sum(), (a, b, h))
+    for got, want in zip(torch.autograd.grad((scan(a, b, h) * weight).sum(), (a, b, h)), wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_stays_finite_where_the_cumulative_product_trick_does_not():
+    a, b = torch.full((1, 3000), 0.95), torch.ones(1, 3000)
+    trick = a.cumprod(1) * (b / a.cumprod(1)).cumsum(1)
+    h = scan(a, b, torch.zeros(1))
+    assert not torch.isfinite(trick).all()
+    assert torch.isfinite(h).all() and abs(h[0, -1] - 20) < 1e-4  # 1 / (1 - 0.95)
+
+
+def test_a_hundred_thousand_steps_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    a = 1 - 1e-3 * torch.rand(1, 100_000, 4, generator=generator, dtype=torch.float64)
+    b = torch.randn(1, 100_000, 4, generator=generator, dtype=torch.float64)
+    exact, single = scan(a, b, b[:, 0]), scan(a.float(), b.float(), b[:, 0].float())
+    assert torch.isfinite(single).all()
+    assert (single - exact).abs().max() < 1e-4 * exact.abs().max()  # rounding of a itself costs 6e-8 a step over a memory of 2,000
+
+
+def test_segsum_does_not_cancel():
+    log_a = torch.tensor([-1e4, -1.0, -2.0])
+    assert segsum(log_a)[2].tolist() == [-3.0, -2.0, 0.0]
+    running = log_a.cumsum(0)
+    assert (running[2] - running[1]).item() == -2.0 and segsum(log_a)[0].tolist() == [0.0, -math.inf, -math.inf]
+    far = torch.tensor([-1e8, -1.0])
+    assert segsum(far)[1, 0] == -1 and far.cumsum(0).diff() != -1  # the difference of running sums has lost it
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
+def test_ssd_in_any_chunks_is_the_recurrence(chunk):
+    torch.manual_seed(0)
+    x, B, C = (torch.randn(2, 7, *s, dtype=torch.float64) for s in [(3, 4), (5,), (5,)])
+    log_a, S = -torch.rand(2, 7, 3, dtype=torch.float64), torch.randn(2, 3, 5, 4, dtype=torch.float64)
+    y, last = ssd(x, log_a, B, C, S, chunk)
+    for t in range(7):
+        S = log_a[:, t].exp()[..., None, None] * S + B[:, t, None, :, None] * x[:, t, :, None]
+        torch.testing.assert_close(y[:, t], torch.einsum("bn,bhnp->bhp", C[:, t], S), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(last, S, rtol=1e-12, atol=1e-12)
+
+
+def test_bad_input_is_named():
+    one = torch.ones(2, 3)
+    with pytest.raises(ValueError, match="a and b must have one shape"):
+        scan(one, torch.ones(2, 4), torch.ones(2))
+    with pytest.raises(ValueError, match="time ≥ 1"):
+        scan(one[:, :0], one[:, :0], torch.ones(2))
+    with pytest.raises(ValueError, match="h that shape without time"):
+        scan(one, one, torch.ones(3))
+    with pytest.raises(TypeError, match="one dtype"):
+        scan(one, one.double(), torch.ones(2))
+    with pytest.raises(ValueError, match=r"log_a must have shape \(2, 3, 1\)"):
+        ssd(torch.ones(2, 3, 1, 1), torch.ones(2, 3), torch.ones(2, 3, 2), torch.ones(2, 3, 2), torch.ones(2, 1, 2, 1))
