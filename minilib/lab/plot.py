@@ -69,3 +69,21 @@ def bars(heights, *, y, title, x="", axes=None):
     axes.bar_label(places, fmt="%.3g", padding=3)
     axes.invert_yaxis()
     return axes
+
+
+def pen(lines, *, title, x="x (typical offsets)", y="", axes=None):
+    """Handwriting, one line below the other, in equal scale. lines: {label: strokes, each (points, 2)}; y names the labels."""
+    lines = {label: [_numpy(stroke) for stroke in strokes] for label, strokes in lines.items()}
+    heights = [np.concatenate(strokes)[:, 1] for strokes in lines.values()]
+    width = max(np.ptp(np.concatenate(strokes)[:, 0]) for strokes in lines.values())
+    tall = 1.1 * max(max(np.ptp(height) for height in heights), width / 25)
+    axes = _axes(axes, title, x, y, size=(9, min(1.0 + 9 * tall * len(lines) / max(width, 3 * tall), 12)))
+    for row, strokes in enumerate(lines.values()):
+        for stroke in strokes:
+            dot = {"marker": ".", "markersize": 2} if len(stroke) == 1 else {}
+            axes.plot(stroke[:, 0], stroke[:, 1] - row * tall, color="black", linewidth=1.1, solid_capstyle="round", **dot)
+    axes.set_yticks([-row * tall for row in range(len(lines))], [str(label) for label in lines])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
+    return axes
