@@ -73,7 +73,7 @@ def bench(options):
     torch.set_num_threads(1)
     device = minilib.device(options.device or "cpu")
     twins.load(options.topics)
-    print(f"one thread of {device}; each line: time of the others over ours (above 1: ours is faster)")
+    print(f"one thread of {device}; each line: time or memory of the others over ours (above 1: ours needs less)")
     for name in sorted(options.topics or {pair.topic for pair in twins.load()}):
         for what, times in getattr(importlib.import_module(f"minilib.{name}"), "bench", lambda device: ())(device):
             (ours, mine), *others = times.items()

@@ -235,3 +235,39 @@ class Mamba(LanguageModel):
             u = u + y
             after.append(new)
         return self.backbone.norm_f(u) @ self.backbone.embeddings.weight.t(), tuple(after)
+
+
+def bench(device):
+    """The selective scan, forward and backward, beside loops that people write, and peers where they are installed; batch 2, D 256, N 16."""
+    from minilib.lab.measure import peak_bytes, seconds
+
+    def plain(x, dt, A, B, C, D, h, index):
+        """One step after another under autograd. Indexing x[:, t] makes backward fill a tensor as long as x for each step."""
+        steps = zip(*((t[:, k] for k in range(x.shape[1])) if index else t.unbind(1) for t in (x, dt, B, C)), strict=True)
+        rows = []
+        for x_t, dt_t, B_t, C_t in steps:
+            h = (dt_t[..., None] * A).exp() * h + (dt_t * x_t)[..., None] * B_t[:, None]
+            rows.append((h * C_t[:, None]).sum(-1) + D * x_t)
+        return torch.stack(rows, 1)
+
+    def mambapy(x, dt, A, B, C, D, h):
+        states = pscan((dt[..., None] * A).exp(), (dt * x)[..., None] * B[:, :, None])
+        return (states @ C[..., None]).squeeze(-1) + D * x
+
+    ways = {"ours": lambda *inputs: selective_scan(*inputs)[0], "loop over unbind": lambda *inputs: plain(*inputs, index=False), "loop that indexes": lambda *inputs: plain(*inputs, index=True)}
+    try:
+        from mambapy.pscan import pscan
+
+        ways["mambapy's pscan"] = mambapy
+    except ImportError:
+        ways["mambapy's pscan"] = None
+    for L in (256, 1024, 4096):
+        shapes = [(2, L, 256), (2, L, 256), (256, 16), (2, L, 16), (2, L, 16), (256,), (2, 256, 16)]
+        x, dt, A, B, C, D, h = (torch.randn(shape, device=device) for shape in shapes)
+        inputs = [t.requires_grad_() for t in (x, dt.abs() / 10, -A.abs(), B, C, D, h)]
+        runs = {}
+        for name, way in ways.items():
+            if L <= 256 or name != "loop that indexes":  # quadratic in L: 1,024 steps take half a minute
+                runs[name] = way and (lambda way=way, x=inputs: torch.autograd.grad(way(*x).sum(), x[:6]))
+        yield f"time, {L:,} steps", {name: run and seconds(run, 3 if L < 4096 else 1, device) for name, run in runs.items()}
+        yield f"peak memory, {L:,} steps", {name: run and peak_bytes(run, device) for name, run in runs.items()}
