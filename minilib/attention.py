@@ -183,16 +183,23 @@ def sinusoid(position, C):
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
-@twin(naive.rope, cases=lambda rng: [(rng.normal(size=(2, 1, 1, 2)), 0), (rng.normal(size=(2, 3, 7, 6)), 5), (rng.normal(size=(4, 4)), 10**6)])
+def _rope_cases(rng):
+    for shape, position in [((2, 1, 1, 2), 0), ((2, 3, 7, 6), 5), ((4, 4), 10**6), ((1, 3, 5, 4), np.array([7, 8, 8, 9, 9]))]:
+        yield rng.normal(size=shape), position
+
+
+@twin(naive.rope, cases=_rope_cases)
 def rope(x, position=0, base=10000.0):
     """Rotary positions, Su et al. 2021 (arXiv:2104.09864), eq. 34, with x_i paired to x_{i + D/2}.
 
-    x (..., T, D), D even; position: of the first step. Angles in float64, for positions beyond a million in float32.
+    x (..., T, D), D even; position: of the first step, or of each, (T,) int64. Angles in float64, for positions beyond a
+    million in float32.
     """
     T, D = x.shape[-2:]
     if D % 2:
         raise ValueError(f"x must have an even last axis to be turned in pairs, got shape {tuple(x.shape)}")
-    angle = torch.arange(position, position + T, dtype=torch.float64)[:, None] * base ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+    steps = position if isinstance(position, torch.Tensor) else torch.arange(position, position + T)
+    angle = steps[:, None] * base ** (-torch.arange(0, D, 2, dtype=torch.float64, device=steps.device) / D)
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -81,13 +81,14 @@ def rope(x, position, base=10000.0):
     Then q_m · k_n depends on m - n alone. Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, which pairs neighbours
     (x_2i, x_2i+1); pairing the halves is the same up to one fixed order of the columns.
 
-    x         (..., T, D), D even; position: of the first step, int
+    x         (..., T, D), D even; position: of the first step, int, or of each, (T,) int
     """
     T, D = x.shape[-2:]
     out = np.zeros(x.shape)
     for t in range(T):
+        step = position[t] if np.ndim(position) else position + t
         for i in range(D // 2):
-            angle = (position + t) * base ** (-2 * i / D)
+            angle = step * base ** (-2 * i / D)
             a, b = x[..., t, i], x[..., t, i + D // 2]
             out[..., t, i] = a * np.cos(angle) - b * np.sin(angle)
             out[..., t, i + D // 2] = a * np.sin(angle) + b * np.cos(angle)
