@@ -1,0 +1,263 @@
+"""The hourglass: a causal language model whose deep middle runs on every k-th step; the Funnel encoder; AU-Net's pooling by words.
+
+Names and symbols are those of minilib/naive/hourglass.py. Not here: nested factors in the model, padding of unequal sequences, dropout.
+"""
+
+import torch
+from torch import nn
+
+from minilib import twin
+from minilib.attention import attention, rope
+from minilib.language_model import LanguageModel, check_ids
+from minilib.naive import hourglass as naive
+from minilib.transformer import Block
+
+
+def _check(name, x, dims):
+    if x.dim() != len(dims):
+        raise ValueError(f"{name} must have shape ({', '.join(dims)}), got {tuple(x.shape)}")
+
+
+@twin(naive.shift_right, cases=lambda rng: [(rng.normal(size=(B, T, 2)), n) for B, T, n in [(1, 1, 0), (1, 1, 1), (2, 5, 3), (2, 3, 7)]])
+def shift_right(x, n):
+    """x (batch, T, C), every step n ≥ 0 later; zeros come in, the last n steps go."""
+    _check("x", x, ("batch", "T", "C"))
+    if n < 0:
+        raise ValueError(f"n must be 0 or more, got {n}")
+    T = x.shape[1]
+    return nn.functional.pad(x, (0, 0, n, 0))[:, :T]
+
+
+def _group_cases(rng):
+    """One step; lengths that are and are not multiples of k; every shift; k = 1."""
+    for T, k, shift in [(1, 1, 0), (1, 4, 3), (7, 1, 0), *((T, 4, shift) for T in (7, 8, 9) for shift in range(4)), (5, 2, 1)]:
+        yield rng.normal(size=(2, T, 3)), k, shift
+
+
+@twin(naive.group, cases=_group_cases)
+def group(x, k, shift):
+    """Steps in groups of k after a shift to the right: (batch, T, C) -> (batch, ceil(T / k), k, C), a view of a padded copy.
+
+    Group j holds steps jk - shift … jk - shift + k - 1, zeros where there are none (Nawrot et al. 2021, sec. 2.1). For a causal
+    model shift = k - 1; for an encoder 0. Raises ValueError unless k ≥ 1 and 0 ≤ shift < k.
+    """
+    _check("x", x, ("batch", "T", "C"))
+    if k < 1 or not 0 <= shift < k:
+        raise ValueError(f"k must be 1 or more and shift lie in [0, k), got k={k} and shift={shift}")
+    B, T, C = x.shape
+    G = -(-T // k)
+    return nn.functional.pad(x, (0, 0, shift, max(0, G * k - T - shift)))[:, : G * k].reshape(B, G, k, C)
+
+
+@twin(naive.shorten_average, cases=lambda rng: [(rng.normal(size=shape),) for shape in [(1, 1, 1, 2), (2, 3, 4, 5)]])
+def shorten_average(groups):
+    """The mean of each group: (batch, G, k, C) -> (batch, G, C)."""
+    _check("groups", groups, ("batch", "G", "k", "C"))
+    return groups.mean(2)
+
+
+@twin(naive.shorten_linear, cases=lambda rng: [(rng.normal(size=(B, G, k, C)), rng.normal(size=(C, k * C))) for B, G, k, C in [(1, 1, 1, 2), (2, 3, 4, 5)]])
+def shorten_linear(groups, W):
+    """One matrix W (C, kC) reads the whole group: (batch, G, k, C) -> (batch, G, C)."""
+    _check("groups", groups, ("batch", "G", "k", "C"))
+    B, G, k, C = groups.shape
+    if tuple(W.shape) != (C, k * C):
+        raise ValueError(f"W must have shape {(C, k * C)} beside groups {tuple(groups.shape)}, got {tuple(W.shape)}")
+    return groups.flatten(2) @ W.t()
+
+
+def _shorten_attention_cases(rng):
+    for B, G, k, heads, D in [(1, 1, 1, 1, 2), (2, 3, 4, 2, 2), (1, 2, 3, 1, 6)]:
+        C = heads * D
+        yield rng.normal(size=(B, G, C)), rng.normal(size=(B, G, k, C)), rng.normal(size=(C, C)), rng.normal(size=(2 * C, C)), rng.normal(size=(C, C)), heads
+
+
+@twin(naive.shorten_attention, cases=_shorten_attention_cases)
+def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
+    """Each group's query (batch, G, C) looks at the k steps of its own group (batch, G, k, C): (batch, G, C).
+
+    W_q, W_out (C, C); W_kv (2C, C), keys then values. All groups are rows of one batch of attentions with one query each.
+    """
+    B, G, k, C = groups.shape
+    if tuple(query.shape) != (B, G, C):
+        raise ValueError(f"query must have shape {(B, G, C)} beside groups {tuple(groups.shape)}, got {tuple(query.shape)}")
+    q = (query @ W_q.t()).view(B * G, 1, heads, C // heads).transpose(1, 2)  # (BG, H, 1, D)
+    key, value = (groups @ W_kv.t()).view(B * G, k, 2, heads, C // heads).permute(2, 0, 3, 1, 4)  # (BG, H, k, D)
+    return attention(q, rope(key), value).reshape(B, G, C) @ W_out.t()
+
+
+def _up_cases(rng):
+    """One step; whole groups; a group cut at either end; k = 1. (G, k, T, phase)"""
+    yield from [(1, 1, 1, 0), (1, 4, 1, 2), (3, 1, 3, 0), (2, 4, 8, 0), (2, 4, 7, 0), (3, 4, 7, 3), (2, 3, 3, 1)]
+
+
+@twin(naive.up_repeat, cases=lambda rng: [(rng.normal(size=(2, G, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)])
+def up_repeat(y, k, T, phase=0):
+    """Group j of y (batch, G, C) is heard at all its k steps: (batch, T, C); step t belongs to group (t + phase) // k."""
+    _check_up(y, k, T, phase)
+    return y.repeat_interleave(k, dim=1)[:, phase : phase + T]
+
+
+@twin(naive.up_linear, cases=lambda rng: [(rng.normal(size=(2, G, 3)), rng.normal(size=(3 * k, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)])
+def up_linear(y, W, k, T, phase=0):
+    """Each of a group's k steps hears its own linear function of the group: W (kC, C), the rest as in up_repeat."""
+    _check_up(y, k, T, phase)
+    B, G, C = y.shape
+    if tuple(W.shape) != (k * C, C):
+        raise ValueError(f"W must have shape {(k * C, C)} for k={k} and y {tuple(y.shape)}, got {tuple(W.shape)}")
+    return (y @ W.t()).view(B, G * k, C)[:, phase : phase + T]
+
+
+def _check_up(y, k, T, phase):
+    _check("y", y, ("batch", "G", "C"))
+    if k < 1 or not 0 <= phase < k or T < 1 or -(-(T + phase) // k) > y.shape[1]:
+        raise ValueError(f"y must have a group for each of T={T} steps from phase={phase} in [0, k={k}), got {y.shape[1]} groups")
+
+
+def _up_attention_cases(rng):
+    """One step; whole groups; pieces that begin or end inside a group, with a past; no new group; windows. (B, T, G, S, heads, D, k, position, window)"""
+    for B, T, G, S, heads, D, k, position, window in [
+        (1, 1, 1, 0, 1, 2, 1, 0, None),
+        (2, 7, 2, 0, 2, 2, 4, 0, None),
+        (2, 9, 3, 0, 1, 4, 4, 0, 2),
+        (1, 5, 1, 2, 2, 2, 4, 6, None),
+        (1, 2, 0, 2, 1, 2, 4, 5, 2),
+        (2, 6, 2, 3, 1, 2, 3, 9, 3),
+        (1, 11, 5, 2, 1, 2, 2, 5, 2),
+    ]:
+        C = heads * D
+        weights = [rng.normal(size=shape) for shape in ((C, C), (2 * C, C), (C, C))]
+        past = rng.normal(size=(2, B, heads, S, D))
+        yield rng.normal(size=(B, T, C)), rng.normal(size=(B, G, C)), *weights, heads, k, past[0], past[1], position, window
+
+
+@twin(naive.up_attention, cases=_up_attention_cases)
+def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, window=None):
+    """Steps look at groups: step t at groups ≤ t // k. The k steps of a group are k more heads of one causal attention over groups.
+
+    x               (batch, T, C), steps position … position + T - 1; they ask
+    y               (batch, G, C), the groups that begin at these steps; G may be 0
+    W_q, W_out      (C, C); W_kv (2C, C), keys then values
+    past_k, past_v  (batch, heads, S, C / heads), rotated keys and values of the S groups before y
+    returns         (batch, T, C); keys and values to keep: of the last `window` groups, or of all
+    Raises ValueError if y does not hold exactly the groups that begin.
+    """
+    (B, T, C), D = x.shape, x.shape[2] // heads
+    first, phase, end = -(-position // k), position % k, -(-(position + T) // k)
+    if y.shape != (B, end - first, C):
+        raise ValueError(f"y must have shape {(B, end - first, C)}: the groups that begin at steps {position} to {position + T - 1}, got {tuple(y.shape)}")
+    key, value = (y @ W_kv.t()).view(B, end - first, 2, heads, D).permute(2, 0, 3, 1, 4)
+    key, value = torch.cat([past_k, rope(key, first)], dim=2), torch.cat([past_v, value], dim=2)
+    G = end - position // k  # groups that the steps belong to; rows are added to make these whole, and dropped again
+    q = nn.functional.pad(x @ W_q.t(), (0, 0, phase, G * k - phase - T)).view(B, G, k, heads, D).permute(0, 2, 3, 1, 4)
+    q = rope(q.reshape(B, k * heads, G, D), position // k)
+    heard = attention(q, key.repeat(1, k, 1, 1), value.repeat(1, k, 1, 1), None, True, window)
+    heard = heard.view(B, k, heads, G, D).permute(0, 3, 1, 2, 4).reshape(B, G * k, C)[:, phase : phase + T] @ W_out.t()
+    return (heard, key[:, :, -window:], value[:, :, -window:]) if window else (heard, key, value)
+
+
+class _Look(nn.Module):
+    """The weights of one attention between two lengths, and the norms of both sides."""
+
+    def __init__(self, width, residual):
+        super().__init__()
+        matrix = lambda rows, size=1.0: nn.Parameter(size * width**-0.5 * torch.randn(rows, width))
+        self.norm_q, self.norm_kv = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.q, self.kv, self.out = matrix(width), matrix(2 * width), matrix(width, residual)
+
+
+def _model_cases(rng):
+    """One symbol; k = 1; texts shorter than, as long as and longer than a group and the context; every way to shorten and to go up."""
+    sizes = dict(vocab_size=5, width=4, heads=1, before=1, middle=1, after=1)
+    yield sizes | dict(k=1, context=3, shorten="average", up="repeat"), rng.integers(5, size=(1, 1))
+    yield sizes | dict(k=4, context=8, shorten="average", up="repeat"), rng.integers(5, size=(2, 3))
+    for k, T, context, shorten, up in [(3, 9, 8, "average", "linear"), (2, 7, 2, "linear", "repeat"), (4, 9, 3, "attention", "attention")]:
+        yield sizes | dict(heads=2, width=8, k=k, context=context, shorten=shorten, up=up), rng.integers(5, size=(2, T))
+    yield sizes | dict(before=0, middle=2, after=0, k=3, context=2, shorten="linear", up="attention"), rng.integers(5, size=(2, 10))
+
+
+@twin(naive.hourglass, cases=_model_cases)
+class Hourglass(LanguageModel):
+    """Fine layers, a middle on groups of k steps, fine layers; the middle's skip connection joins them (Nawrot et al. 2021).
+
+    vocab_size             symbols
+    width, heads           C, channels, of every layer; heads must divide it into even parts
+    k                      steps that one step of the middle stands for
+    before, middle, after  layers on steps, on groups, and on steps again
+    context                steps that a step sees in a fine layer, and groups that a group sees in the middle
+    shorten                "average", "linear" or "attention" turns a group into one vector
+    up                     "repeat", "linear" or "attention" turns it back
+    Departure: where the paper's attention is followed by a feed-forward, here the next block brings its own.
+    """
+
+    def __init__(self, vocab_size=256, width=128, k=3, before=1, middle=4, after=1, heads=4, context=64, shorten="average", up="repeat"):
+        super().__init__()
+        if min(vocab_size, width, k, middle, context) < 1 or min(before, after) < 0:
+            raise ValueError(f"vocab_size, width, k, middle and context must be 1 or more, got {vocab_size}, {width}, {k}, {middle}, {context}; before and after 0 or more, got {before}, {after}")
+        for name, value, known in (("shorten", shorten, ("average", "linear", "attention")), ("up", up, ("repeat", "linear", "attention"))):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        self.vocab_size, self.k, self.heads, self.context = vocab_size, k, heads, context
+        residual = (2 * (before + middle + after)) ** -0.5  # as in Block: keeps the sum of all that is added near 1
+        stack = lambda layers: nn.ModuleList(Block(width, heads, window=context, residual=residual) for _ in range(layers))
+        self.embed = nn.Parameter(torch.randn(vocab_size, width))
+        self.before, self.middle, self.after = stack(before), stack(middle), stack(after)
+        self.shorten = nn.Parameter((k * width) ** -0.5 * torch.randn(width, k * width)) if shorten == "linear" else None
+        self.gather = _Look(width, residual) if shorten == "attention" else None
+        self.up = nn.Parameter(width**-0.5 * torch.randn(k * width, width)) if up != "repeat" else None
+        self.spread = _Look(width, residual) if up == "attention" else None
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # small: the first bet is near uniform
+
+    def init_state(self, batch_size):
+        """(steps so far, steps of the group that is open, last group, caches before, middle, after, of the way up).
+
+        The open group begins with k - 1 zeros: that is the shift. Group j then closes with step jk, the first that hears it.
+        """
+        zeros = lambda n: self.embed.new_zeros(batch_size, n, self.embed.shape[1])
+        caches = [tuple(block.no_past(batch_size) for block in part) for part in (self.before, self.middle, self.after)]
+        width = self.embed.shape[1]
+        return 0, zeros(self.k - 1), zeros(1), *caches, (self.embed.new_zeros(batch_size, self.heads, 0, width // self.heads),) * 2
+
+    def extend(self, ids, state):
+        check_ids(ids, self.vocab_size, dims=2)
+        position, open_group, last, before, middle, after, way_up = state
+        B, T, phase = *ids.shape, position % self.k
+        x, before = _run(self.before, nn.functional.embedding(ids, self.embed), before, position)
+        steps = torch.cat([open_group, x], dim=1)
+        G = steps.shape[1] // self.k  # groups that these symbols close
+        new = last[:, :0]
+        if G:
+            new = self._shortened(steps[:, : G * self.k].reshape(B, G, self.k, -1))
+            new, middle = _run(self.middle, new, middle, -(-position // self.k))
+        heard = torch.cat([last, new], dim=1)[:, 0 if phase else 1 :]  # in the middle of a group, the last one is still heard
+        x, way_up = self._joined(x, heard, new, way_up, position)
+        x, after = _run(self.after, x, after, position)
+        state = position + T, steps[:, G * self.k :], heard[:, -1:], before, middle, after, way_up
+        return self.norm(x) @ self.output.t(), state
+
+    def _shortened(self, groups):
+        y = shorten_average(groups) if self.shorten is None else shorten_linear(groups, self.shorten)
+        if self.gather is None:
+            return y
+        look = self.gather
+        return y + shorten_attention(look.norm_q(y), look.norm_kv(groups), look.q, look.kv, look.out, self.heads)
+
+    def _joined(self, x, heard, new, way_up, position):
+        """Steps x plus what they hear of the groups; `new` are those of `heard` whose keys are not cached yet."""
+        T, phase = x.shape[1], position % self.k
+        x = x + (up_repeat(heard, self.k, T, phase) if self.up is None else up_linear(heard, self.up, self.k, T, phase))
+        if self.spread is None:
+            return x, way_up
+        look = self.spread
+        y, *way_up = up_attention(look.norm_q(x), look.norm_kv(new), look.q, look.kv, look.out, self.heads, self.k, *way_up, position, self.context)
+        return x + y, tuple(way_up)
+
+
+def _run(blocks, x, caches, position):
+    """A stack of blocks over new steps: (x, caches) after them."""
+    kept = []
+    for block, (k, v) in zip(blocks, caches, strict=True):
+        x, k, v = block(x, k, v, position)
+        kept.append((k, v))
+    return x, tuple(kept)
