@@ -309,7 +309,7 @@ class SynthesisNet(_Net):
     pace       letters per point at the start of training: a window that leaps over its text learns nothing
     """
 
-    def __init__(self, alphabet=62, width=128, layers=2, mixtures=10, gaussians=6, pace=0.08):
+    def __init__(self, alphabet=61, width=128, layers=2, mixtures=10, gaussians=6, pace=0.08):
         super().__init__(alphabet, width, layers, mixtures)
         if min(alphabet, gaussians) < 1 or not pace > 0:
             raise ValueError(f"alphabet and gaussians must be 1 or more and pace positive, got {alphabet}, {gaussians}, {pace}")

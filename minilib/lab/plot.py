@@ -74,10 +74,10 @@ def bars(heights, *, y, title, x="", axes=None):
 def pen(lines, *, title, x="x (typical offsets)", y="", axes=None):
     """Handwriting, one line below the other, in equal scale. lines: {label: strokes, each (points, 2)}; y names the labels."""
     lines = {label: [_numpy(stroke) for stroke in strokes] for label, strokes in lines.items()}
-    heights = [np.concatenate(strokes)[:, 1] for strokes in lines.values()]
-    width = max(np.ptp(np.concatenate(strokes)[:, 0]) for strokes in lines.values())
-    tall = 1.1 * max(max(np.ptp(height) for height in heights), width / 25)
-    axes = _axes(axes, title, x, y, size=(9, min(1.0 + 9 * tall * len(lines) / max(width, 3 * tall), 12)))
+    places = [np.concatenate(strokes) for strokes in lines.values()]
+    width, tall = max(np.ptp(place[:, 0]) for place in places), 1.1 * max(np.ptp(place[:, 1]) for place in places) + 1
+    inch = min(8 / width, 0.8 / tall)  # of a unit: lines fill the width, but are not higher than they need to be
+    axes = _axes(axes, title, x, y, size=(max(width * inch, 3) + 1, tall * inch * len(lines) + 0.8))
     for row, strokes in enumerate(lines.values()):
         for stroke in strokes:
             dot = {"marker": ".", "markersize": 2} if len(stroke) == 1 else {}

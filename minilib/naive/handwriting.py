@@ -40,7 +40,7 @@ def log_density(y, x):
 
 
 def log_density_gradient(y, x):
-    """Gradient of log_density in y, by hand (eq. 27-37), signs turned: the paper's is of the loss.
+    """Gradient of log_density in y, by hand; section 4.1 has it for the loss, with the sign turned.
 
     y (..., 1 + 6M), x (..., 3) -> (..., 1 + 6M)
     """
@@ -51,7 +51,7 @@ def log_density_gradient(y, x):
         pi = pi / pi.sum()
         logs = np.array([_log_normal(x[at], *one) for one in zip(mu1, mu2, s1, s2, rho_hat, strict=True)])
         gamma = pi * np.exp(logs - logs.max())
-        gamma = gamma / gamma.sum()  # responsibilities, eq. 27, 28
+        gamma = gamma / gamma.sum()  # responsibilities
         M = len(pi)
         d = np.zeros((6, M))
         for j in range(M):
@@ -64,7 +64,7 @@ def log_density_gradient(y, x):
                 gamma[j] * C * vr / np.exp(s2[j]),
                 gamma[j] * (C * u * ur - 1),
                 gamma[j] * (C * v * vr - 1),
-                gamma[j] * (C * ur * vr + rho),  # eq. 37's uv + ρ (1 - C Z), rearranged so that nothing cancels
+                gamma[j] * (C * ur * vr + rho),  # the paper's uv + ρ (1 - C Z), rearranged so that nothing cancels
             )
         out[at] = np.concatenate([[1 / (1 + np.exp(e_hat)) - x[at][2]], d.ravel()])
     return out
