@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from minilib import twin
+from minilib.compare import map_leaves
 from minilib.naive import language_model as naive
 
 
@@ -14,8 +15,8 @@ class LanguageModel(nn.Module):
     A model defines `vocab_size`, `init_state` and at least one of
         extend(ids, state)  (batch, time) int64, state -> (batch, time, vocab), state    recurrent models
         forward(ids) and step(ids, state)                                                the others
-    A state is a nested tuple of tensors and numbers. No call changes the state that it was given, so that
-    keeping an old state is enough to go back to it.
+    A state is a nested tuple of tensors, rows of the batch first, and of numbers. No call changes the state that it was
+    given, so that keeping an old state is enough to go back to it.
     """
 
     vocab_size: int
@@ -45,6 +46,45 @@ class LanguageModel(nn.Module):
             logits, state = self.step(ids[:, t], state)
             rows.append(logits)
         return torch.stack(rows, dim=1), state
+
+    def extend_tree(self, ids, parents, state):
+        """Symbols that branch: each sees what came before the state, its ancestors and itself.
+
+        ids      (batch, nodes) int64
+        parents  for each node the index of the one before it, which is smaller; -1 if nothing but the state is
+        returns  logits (batch, nodes, vocab) after each node, and what `follow` needs
+        Here each path to a leaf is a row of a batch. Overridden where a mask does with one row.
+        """
+        check_ids(ids, self.vocab_size, dims=2)
+        paths = tree_paths(parents, ids.shape[1])
+        ends = [i for i in range(len(paths)) if i not in parents]
+        if len(ends) == 1:  # a chain
+            return self.extend(ids, state)
+        longest = max(len(path) for path in paths)
+        index = torch.tensor([(paths[i] + [i] * longest)[:longest] for i in ends], device=ids.device)
+        state = map_leaves(lambda leaf: leaf.repeat_interleave(len(ends), 0) if isinstance(leaf, torch.Tensor) else leaf, state)
+        logits, _ = self.extend(ids[:, index].flatten(0, 1), state)
+        spots = {node: (row, t) for row, i in enumerate(ends) for t, node in enumerate(paths[i])}
+        row, t = torch.tensor([spots[node] for node in range(len(paths))], device=ids.device).t()
+        return logits.unflatten(0, (len(ids), -1))[:, row, t], None
+
+    def follow(self, ids, path, before, after):
+        """The state at the end of a path of the tree; path (batch, length ≥ 1), the nodes of each row from its root.
+
+        before, after  what `extend_tree` of ids was given and returned
+        Here the path is read again, unless it is the whole tree. Overridden where parts of `after` can be kept.
+        """
+        return after if path.shape[1] == ids.shape[1] else self.extend(ids.gather(1, path), before)[1]
+
+
+def tree_paths(parents, nodes):
+    """For each node the list of nodes from its root to itself. Raises ValueError for parents that make no tree of that size."""
+    if len(parents) != nodes or not all(-1 <= parent < i for i, parent in enumerate(parents)):
+        raise ValueError(f"parents must hold, for each of {nodes} nodes, the index of an earlier node or -1, got {list(parents)}")
+    paths = []
+    for i, parent in enumerate(parents):
+        paths.append([*(paths[parent] if parent >= 0 else []), i])
+    return paths
 
 
 def check_ids(ids, vocab_size, dims):

@@ -10,6 +10,7 @@ from minilib import twin
 from minilib.attention import attention, multi_head, rope
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import transformer as naive
+from minilib.speculative import tree_mask
 
 
 def _block_cases(rng):
@@ -42,6 +43,13 @@ class Block(nn.Module):
         """x (batch, T, C), cache (batch, heads, S, C / heads) twice -> the same for the step after x."""
         heard, k, v = multi_head(self.norm1(x), self.qkv, self.out, self.heads, past_k, past_v, position, self.causal, self.window)
         x = x + heard
+        return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
+
+    def branch(self, x, past_k, past_v, steps, visible):
+        """`forward` for nodes x (batch, nodes, C) of a tree: steps (nodes,) their positions, visible (nodes, S + nodes); caches grow by all nodes."""
+        q, k, v = (self.norm1(x) @ self.qkv.t()).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = torch.cat([past_k, rope(k, steps)], dim=2), torch.cat([past_v, v], dim=2)
+        x = x + attention(rope(q, steps), k, v, visible).transpose(1, 2).flatten(2) @ self.out.t()
         return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
 
     def maps(self, x):
@@ -77,7 +85,7 @@ class Transformer(LanguageModel):
         super().__init__()
         if min(vocab_size, width, layers, context) < 1:
             raise ValueError(f"vocab_size, width, layers and context must be 1 or more, got {vocab_size}, {width}, {layers}, {context}")
-        self.vocab_size = vocab_size
+        self.vocab_size, self.context = vocab_size, context
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.blocks = nn.ModuleList(Block(width, heads, window=context, residual=(2 * layers) ** -0.5) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -95,6 +103,49 @@ class Transformer(LanguageModel):
             x, k, v = block(x, k, v, position)
             after.append((k, v))
         return self.norm(x) @ self.output.t(), (position + ids.shape[1], tuple(after))
+
+    def extend_tree(self, ids, parents, state):
+        """One pass over all nodes with a mask, a node's position being its depth. `after` holds the keys and values of every node."""
+        check_ids(ids, self.vocab_size, dims=2)
+        position, caches = state
+        mask = tree_mask(parents).to(ids.device)
+        steps = position + mask.sum(1) - 1
+        S = caches[0][0].shape[2]
+        every_step = torch.cat([torch.arange(position - S, position, device=ids.device), steps])
+        visible = torch.cat([mask.new_ones(len(mask), S), mask], dim=1) & (every_step > steps[:, None] - self.context)
+        x, after = nn.functional.embedding(ids, self.embed), []
+        for block, (k, v) in zip(self.blocks, caches, strict=True):
+            x, k, v = block.branch(x, k, v, steps, visible)
+            after.append((k, v))
+        return self.norm(x) @ self.output.t(), tuple(after)
+
+    def follow(self, ids, path, before, after):
+        """The cache of before and, of the new keys and values, those on the path; the last `context` of them."""
+        position, caches = before
+        S = caches[0][0].shape[2]
+        keep = torch.cat([torch.arange(S, device=path.device).expand(len(path), S), S + path], dim=1)[:, -self.context :, None]
+        cut = lambda x: x.gather(2, keep[:, None].expand(-1, x.shape[1], -1, x.shape[3]))
+        return position + path.shape[1], tuple((cut(k), cut(v)) for k, v in after)
+
+    def widened(self, times):
+        """The same function with times² the weights in its blocks: every channel and every head `times` over (Net2Net, Chen et al. 2015, arXiv:1511.05641).
+
+        The copies share the work: weights that read them are divided by their number.
+        """
+        C, heads = self.embed.shape[1], self.blocks[0].heads
+        wide = Transformer(self.vocab_size, times * C, len(self.blocks), times * heads, self.context).to(self.embed)
+        values = {}
+        for name, value in self.state_dict().items():
+            kind = name.rpartition(".")[2]
+            if kind == "qkv":
+                value = value.view(3, heads, C // heads, C).repeat(1, times, 1, times).flatten(0, 2) / times
+            elif kind in ("out", "up", "down"):
+                value = value.repeat(times, times) / times
+            else:  # embed, output: (vocab, C); of a norm: (C,)
+                value = value.repeat(*[1] * (value.dim() - 1), times) / (times if kind == "output" else 1)
+            values[name] = value
+        wide.load_state_dict(values)
+        return wide
 
     def maps(self, ids):
         """Who looks at whom in every layer: weights (layers, batch, heads, T, T) of ids (batch, T)."""

@@ -90,6 +90,29 @@ def test_extending_in_pieces_equals_forward_and_keeps_old_states(model, number):
 
 
 @every_model
+@pytest.mark.parametrize("parents", [[-1], [-1, 0, 1, 2, 3, 4], [-1, 0, 0, 1, 1, 2, 5, 5], [-1, -1, 0]], ids=str)
+@torch.no_grad()
+def test_a_tree_is_its_paths(model, number, parents):
+    """After each node of a tree: the logits, and the way on, of having read the path to it and nothing else."""
+    model, ids = build(model, number)
+    _, before = model.extend(ids[:, :11], model.init_state(3))
+    tree = ids[:, 11 : 11 + len(parents)]
+    logits, after = model.extend_tree(tree, parents, before)
+    paths = language_model.tree_paths(parents, len(parents))
+    for node, path in enumerate(paths):
+        alone, state = model.extend(tree[:, path], before)
+        torch.testing.assert_close(logits[:, node], alone[:, -1], rtol=1e-10, atol=1e-10)
+        followed = model.follow(tree, torch.tensor([path] * 3), before, after)
+        torch.testing.assert_close(model.extend(ids[:, :3], followed)[0], model.extend(ids[:, :3], state)[0], rtol=1e-10, atol=1e-10)
+    same_length = [path for path in paths if len(path) == 2][:3]
+    if len(same_length) > 1:  # every row may go its own way
+        rows = torch.tensor((same_length * 3)[:3])
+        _, state = model.extend(tree.gather(1, rows), before)
+        followed = model.follow(tree, rows, before, after)
+        torch.testing.assert_close(model.extend(ids[:, :3], followed)[0], model.extend(ids[:, :3], state)[0], rtol=1e-10, atol=1e-10)
+
+
+@every_model
 def test_bad_ids_are_named(model, number):
     model, ids = build(model, number)
     state = model.init_state(3)
