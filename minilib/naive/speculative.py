@@ -109,7 +109,7 @@ def speculative(target, draft, rows, length, gamma, uniforms):
                 ids.append(draw(q[-1], u[b, i]))
             p = [target(texts[b] + ids[:i]) for i in range(gamma + 1)]  # the one call of a parallel target
             kept, rest = verify(np.array([p]), np.array([q]), np.array([ids]), u[b : b + 1, gamma : 2 * gamma])
-            news.append(ids[: kept[0]] + [draw(rest[0], u[b, -1])])
+            news.append([*ids[: kept[0]], draw(rest[0], u[b, -1])])
         shortest = min(len(new) for new in news)
         for text, new in zip(texts, news, strict=True):
             text += new[:shortest]
