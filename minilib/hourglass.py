@@ -3,6 +3,7 @@
 Names and symbols are those of minilib/naive/hourglass.py. Not here: nested factors in the model, padding of unequal sequences, dropout.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,16 +17,6 @@ from minilib.transformer import Block
 def _check(name, x, dims):
     if x.dim() != len(dims):
         raise ValueError(f"{name} must have shape ({', '.join(dims)}), got {tuple(x.shape)}")
-
-
-@twin(naive.shift_right, cases=lambda rng: [(rng.normal(size=(B, T, 2)), n) for B, T, n in [(1, 1, 0), (1, 1, 1), (2, 5, 3), (2, 3, 7)]])
-def shift_right(x, n):
-    """x (batch, T, C), every step n ≥ 0 later; zeros come in, the last n steps go."""
-    _check("x", x, ("batch", "T", "C"))
-    if n < 0:
-        raise ValueError(f"n must be 0 or more, got {n}")
-    T = x.shape[1]
-    return nn.functional.pad(x, (0, 0, n, 0))[:, :T]
 
 
 def _group_cases(rng):
@@ -261,3 +252,138 @@ def _run(blocks, x, caches, position):
         x, k, v = block(x, k, v, position)
         kept.append((k, v))
     return x, tuple(kept)
+
+
+def _count_cases(rng):
+    yield from [(1, 1, 1, 1, 0, 1, 0, 1), (9, 4, 5, 3, 1, 2, 1, 100), (10, 4, 5, 4, 2, 3, 0, 3), (33, 6, 2, 2, 1, 1, 1, 16)]
+
+
+@twin(naive.multiply_adds, cases=_count_cases)
+def multiply_adds(T, C, V, k, before, middle, after, context):
+    """Products of one forward pass of Hourglass over T symbols, with averages and repeats; a Transformer is k = 1, before = after = 0.
+
+    C channels, V symbols; layers and context as in Hourglass. Counted are matrices, scores and weighted sums.
+    """
+
+    def layer(steps):
+        full = min(steps, context)
+        return steps * 12 * C * C + 2 * C * (full * (full + 1) // 2 + (steps - full) * context)
+
+    return (before + after) * layer(T) + middle * layer(-(-T // k)) + T * C * V
+
+
+def _funnel_cases(rng):
+    """One symbol; lengths that are odd at one level or another; one level."""
+    for levels, layers, heads, B, T in [(1, 1, 1, 1, 1), (3, 1, 2, 2, 1), (3, 2, 1, 2, 6), (2, 1, 2, 3, 5)]:
+        yield {"vocab_size": 5, "width": 8, "layers": layers, "levels": levels, "heads": heads}, rng.integers(5, size=(B, T))
+
+
+@twin(naive.funnel, cases=_funnel_cases)
+class Funnel(nn.Module):
+    """Encoder: ids (batch, T) -> one vector per sequence (batch, width); blocks see both ways and get shorter (Dai et al. 2020).
+
+    layers, levels  blocks of a level, and levels; from level to level the sequence is halved, its first step, [CLS], kept apart
+    Sequences of one batch have one length.
+    """
+
+    def __init__(self, vocab_size=256, width=128, layers=1, levels=3, heads=4):
+        super().__init__()
+        if min(vocab_size, width, layers, levels) < 1:
+            raise ValueError(f"vocab_size, width, layers and levels must be 1 or more, got {vocab_size}, {width}, {layers}, {levels}")
+        self.vocab_size, self.heads = vocab_size, heads
+        residual = (2 * levels * layers) ** -0.5
+        self.embed, self.cls = nn.Parameter(torch.randn(vocab_size, width)), nn.Parameter(torch.randn(width))
+        self.levels = nn.ModuleList(nn.ModuleList(Block(width, heads, causal=False, residual=residual) for _ in range(layers)) for _ in range(levels))
+        self.pools = nn.ModuleList(_Look(width, residual) for _ in range(levels - 1))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, ids):
+        check_ids(ids, self.vocab_size, dims=2)
+        x = torch.cat([self.cls.expand(len(ids), 1, -1), nn.functional.embedding(ids, self.embed)], dim=1)
+        for level, blocks in enumerate(self.levels):
+            if level:
+                x = self._pooled(x, self.pools[level - 1])
+            x, _ = _run(blocks, x, [block.no_past(len(x)) for block in blocks], 0)
+        return self.norm(x[:, 0])
+
+    def _pooled(self, x, look):
+        """Half as many steps, which look at all: x (batch, 1 + n, C) -> (batch, 1 + ceil(n / 2), C)."""
+        B, S, C = x.shape
+        even = torch.cat([x, x[:, -1:]], dim=1) if S % 2 == 0 and S > 1 else x  # a last step without a partner is its own mean
+        pooled = torch.cat([x[:, :1], shorten_average(group(even[:, 1:], 2, 0))], dim=1) if S > 1 else x
+        first = (2 * torch.arange(pooled.shape[1], device=x.device) - 1).clamp(min=0)
+        heads = lambda z: z.view(B, -1, self.heads, C // self.heads).transpose(1, 2)
+        key, value = (look.norm_kv(x) @ look.kv.t()).chunk(2, dim=-1)
+        heard = attention(rope(heads(look.norm_q(pooled) @ look.q.t()), first), rope(heads(key)), heads(value))
+        return pooled + heard.transpose(1, 2).reshape(B, -1, C) @ look.out.t()
+
+
+# -- AU-Net: pool at the ends of words ------------------------------------------------------------------------
+
+
+def _ends_cases(rng):
+    """One byte; words and what is between them; a character of several bytes, cut in two; any bytes."""
+    for text in (b"a", b"don't stop,  now\n\n", "na\u00efve \u2013 caf\u00e9".encode()[:-1], b"   "):
+        yield (np.array([list(text)]),)
+    yield (rng.integers(256, size=(3, 40)),)
+
+
+@twin(naive.word_ends, cases=_ends_cases)
+def word_ends(ids):
+    """(batch, T) bytes -> (batch, T) bool: True at the first byte after a word. Known from bytes ≤ t, so more text moves no end."""
+    check_ids(ids, 256, dims=2)
+    lower = ids | 32  # of an ASCII letter
+    word = ((lower >= 97) & (lower <= 122)) | ((ids >= 48) & (ids <= 57)) | (ids == 39) | (ids >= 128)
+    return nn.functional.pad(word[:, :-1] & ~word[:, 1:], (1, 0))
+
+
+def _select_cases(rng):
+    """No end at all; one; none in one row and all in another."""
+    for T, rate in [(1, 0), (1, 1), (7, 0.4), (9, 0)]:
+        ends = rng.random((2, T)) < rate
+        yield rng.normal(size=(2, T, 3)), ends
+    yield rng.normal(size=(2, 4, 3)), np.array([[False] * 4, [True] * 4])
+
+
+@twin(naive.select, cases=_select_cases)
+def select(x, ends):
+    """The steps of x (batch, T, C) where ends (batch, T) is True, in order: (batch, S, C), S of the row with most, zeros behind."""
+    _check_ends(ends, x.shape[:2])
+    row, step = ends.nonzero(as_tuple=True)
+    unit = (ends.cumsum(1) - 1)[row, step]
+    S = int(ends.sum(1).max())
+    return x.new_zeros(len(x), S, x.shape[2]).index_put((row, unit), x[row, step])
+
+
+def _expand_cases(rng):
+    """No end; ends at the first and last step; stretches longer than the table of offsets."""
+    for T, N, rate in [(1, 1, 0), (1, 2, 1), (9, 3, 0.3), (20, 4, 0.1)]:
+        ends = rng.random((2, T)) < rate
+        ends[0, -1] = True
+        yield rng.normal(size=(2, ends.sum(1).max(), 3)), ends, rng.normal(size=(3, 3)), rng.normal(size=(N, 3, 3))
+
+
+@twin(naive.expand, cases=_expand_cases)
+def expand(y, ends, shared, own):
+    """Each step hears the last unit that is closed, its own end included, until the next one closes (AU-Net).
+
+    y       (batch, S, C), one vector per unit; ends (batch, T) bool
+    shared  (C, C); own (N, C, C), added to it n steps after the end, n modulo N. Costs S N C² products
+    returns (batch, T, C), 0 before the first end. Raises ValueError if there are more ends than units.
+    """
+    _check_ends(ends, (len(y), ends.shape[-1]))
+    if int(ends.sum(1).max()) > y.shape[1]:
+        raise ValueError(f"y must have a unit for each end, got {y.shape[1]} for {int(ends.sum(1).max())}")
+    (B, T), N, C = ends.shape, len(own), y.shape[2]
+    unit, step = ends.cumsum(1), torch.arange(T, device=y.device)
+    since = step - (step * ends).cummax(1).values
+    heard = torch.einsum("bsc,ndc->bsnd", y, shared + own).flatten(1, 2)
+    heard = torch.cat([y.new_zeros(B, N, C), heard], dim=1)  # before the first end
+    return heard.gather(1, (unit * N + since % N)[..., None].expand(B, T, C))
+
+
+def _check_ends(ends, shape):
+    if ends.dtype != torch.bool:
+        raise TypeError(f"ends must be a bool tensor, got {ends.dtype}")
+    if tuple(ends.shape) != tuple(shape):
+        raise ValueError(f"ends must have shape {tuple(shape)}, got {tuple(ends.shape)}")

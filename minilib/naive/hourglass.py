@@ -11,20 +11,12 @@ from minilib.naive.attention import attention, rope
 from minilib.naive.transformer import block, layer_norm
 
 
-def shift_right(x, n):
-    """x (batch, T, C), every step n later; zeros come in, the last n steps go."""
-    out = np.zeros(x.shape)
-    for t in range(n, x.shape[1]):
-        out[:, t] = x[:, t - n]
-    return out
-
-
 def group(x, k, shift):
     """Steps in groups of k, after a shift to the right by n = `shift`: (batch, T, C) -> (batch, ceil(T / k), k, C).
 
     Group j holds steps jk - n … jk - n + k - 1, zeros where there are none. It will be heard at steps jk … jk + k - 1, so its
     last step must not come after jk: n = k - 1 is the least that leaks nothing (sec. 2.1).
-    Unlike shift_right it loses no step at the end, or the last group would change once more text arrives.
+    No step is lost at the end: shift, crop to T, then pad, and the last group would change once more text arrives.
     """
     B, T, C = x.shape
     out = np.zeros((B, -(-T // k), k, C))
@@ -175,7 +167,7 @@ def funnel(params, ids, *, layers, levels, heads):
     returns  (batch, C)
     """
     P = params
-    B, C = len(ids), P["embed"].shape[1]
+    C = P["embed"].shape[1]
     x = np.array([[P["cls"], *(P["embed"][i] for i in row)] for row in ids])
     for level in range(levels):
         if level:
@@ -183,14 +175,14 @@ def funnel(params, ids, *, layers, levels, heads):
             pooled = np.array([[row[0], *(row[t : t + 2].mean(0) for t in range(1, len(row), 2))] for row in x])
             asking, asked = normed(P, f"{name}.norm_q", pooled), normed(P, f"{name}.norm_kv", x)
             heard = np.zeros(pooled.shape)
+            first = np.maximum(2 * np.arange(pooled.shape[1]) - 1, 0)  # of each pair
             for h in range(heads):
                 own = slice(h * D, (h + 1) * D)
-                q, kv = asking @ P[f"{name}.q"][own].T, asked @ P[f"{name}.kv"].T
-                q = np.stack([rope(q[:, s : s + 1], max(0, 2 * s - 1))[:, 0] for s in range(q.shape[1])], axis=1)
+                q, kv = rope(asking @ P[f"{name}.q"][own].T, first), asked @ P[f"{name}.kv"].T
                 heard += attention(q[:, None], rope(kv[..., own], 0)[:, None], kv[..., C:][..., own][:, None])[:, 0] @ P[f"{name}.out"][:, own].T
             x = pooled + heard
         x = stack(P, f"levels.{level}", x, layers, heads, causal=False)
-    return normed(P, "norm", x[:, 0]).reshape(B, C)
+    return normed(P, "norm", x[:, 0])
 
 
 # -- AU-Net: pool at the ends of words ------------------------------------------------------------------------
