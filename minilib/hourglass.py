@@ -131,12 +131,15 @@ def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, w
     W_q, W_out      (C, C); W_kv (2C, C), keys then values
     past_k, past_v  (batch, heads, S, C / heads), rotated keys and values of the S groups before y
     returns         (batch, T, C); keys and values to keep: of the last `window` groups, or of all
-    Raises ValueError if y does not hold exactly the groups that begin.
+    Raises ValueError if y does not hold exactly the groups that begin, or the past not the last ones before them.
     """
     (B, T, C), D = x.shape, x.shape[2] // heads
     first, phase, end = -(-position // k), position % k, -(-(position + T) // k)
     if y.shape != (B, end - first, C):
         raise ValueError(f"y must have shape {(B, end - first, C)}: the groups that begin at steps {position} to {position + T - 1}, got {tuple(y.shape)}")
+    past = (B, heads, min(first, window or first), D)
+    if past_k.shape != past or past_v.shape != past:
+        raise ValueError(f"past_k and past_v must have shape {past}: the last groups before y, got {tuple(past_k.shape)} and {tuple(past_v.shape)}")
     key, value = (y @ W_kv.t()).view(B, end - first, 2, heads, D).permute(2, 0, 3, 1, 4)
     key, value = torch.cat([past_k, rope(key, first)], dim=2), torch.cat([past_v, value], dim=2)
     G = end - position // k  # groups that the steps belong to; rows are added to make these whole, and dropped again
