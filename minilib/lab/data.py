@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import torch
 
+from minilib.lab.glyphs import glyphs as glyphs
+
 _CHECKOUT = pathlib.Path(__file__).parents[2] / "data"
 # beside the package in a checkout, inside it in an installed wheel
 HOME = _CHECKOUT if (_CHECKOUT / "requirements.txt").exists() else pathlib.Path(__file__).parents[1] / "data"
