@@ -7,10 +7,12 @@ Not here: Unicode normalisation (it would break the round trip), models other th
 import functools
 import heapq
 import itertools
+import json
 import os
 import pathlib
 import re
 import tempfile
+import time
 from collections import Counter
 
 from minilib import twin
@@ -68,8 +70,9 @@ def _cut(stretch, pattern):
         return _regex(pattern, stretch).findall(stretch)
     pieces, end = [], 0
     for match in _regex(pattern, stretch).finditer(stretch) if stretch else ():
-        pieces += (stretch[end : match.start()], match[0])
-        end = match.end()
+        if match[0]:
+            pieces += (stretch[end : match.start()], match[0])
+            end = match.end()
     return [piece for piece in (*pieces, stretch[end:]) if piece]
 
 
@@ -235,17 +238,17 @@ def _join_long(tokens, rank):
     """O(n log n): a linked list of tokens and a heap of (rank, place), in which what has changed since is found out when it comes up."""
     n = len(tokens)
     after, before = list(range(1, n + 1)), list(range(-1, n - 1))
-    tokens.append(None)
-    ranks = [*map(rank, itertools.pairwise(tokens[:n]), itertools.repeat(_NEVER)), _NEVER]
-    heap = [(r, i) for i, r in enumerate(ranks) if r < _NEVER]
+    ranks = [*map(rank, itertools.pairwise(tokens), itertools.repeat(_NEVER)), _NEVER]
+    heap = [r << 32 | i for i, r in enumerate(ranks) if r < _NEVER]
     heapq.heapify(heap)
     while heap:
-        r, i = heapq.heappop(heap)
-        if ranks[i] != r:
+        turn = heapq.heappop(heap)
+        i = turn & 0xFFFFFFFF
+        if ranks[i] != turn >> 32:
             continue
         j = after[i]
         tokens[i] += tokens[j]
-        tokens[j], ranks[j] = None, _NEVER
+        tokens[j], ranks[j] = b"", _NEVER
         after[i] = k = after[j]
         if k < n:
             before[k] = i
@@ -253,7 +256,7 @@ def _join_long(tokens, rank):
             if left >= 0:
                 ranks[left] = r = rank((tokens[left], tokens[right]), _NEVER) if right < n else _NEVER
                 if r < _NEVER:
-                    heapq.heappush(heap, (r, left))
+                    heapq.heappush(heap, r << 32 | left)
     return [token for token in tokens if token]
 
 
@@ -377,16 +380,18 @@ class Tokenizer:
 
     @classmethod
     def train(cls, text, vocab_size, *, pattern="gpt2", tie="smallest", alphabet=RAW, specials=()):
-        """Learn a tokenizer from a text (str or bytes): 256 bytes, vocab_size − 256 − len(specials) merges, then the special tokens.
+        """Learn a tokenizer: 256 bytes, vocab_size − 256 − len(specials) merges, then the special tokens.
 
+        text  str or bytes, or a list of them: no piece crosses from one to the next
         Fewer merges if no pair is left. `tie` and `alphabet` as for `train`. Raises ValueError for a vocab_size without room for bytes and special tokens.
         """
         room = vocab_size - 256 - len(specials)
         if room < 0:
             raise ValueError(f"vocab_size must be at least 256 + {len(specials)} special tokens, got {vocab_size}")
         pattern, stretches, pieces = PATTERNS.get(pattern, pattern), Counter(), Counter()
-        for some in _stretches(_text(text), pattern):
-            stretches.update(some)
+        for part in [text] if isinstance(text, (str, bytes)) else text:
+            for some in _stretches(_text(part), pattern):
+                stretches.update(some)
         for stretch, times in stretches.items():
             for piece in _cut(stretch, pattern):
                 pieces[piece] += times
@@ -449,9 +454,10 @@ class Tokenizer:
             raise ValueError(f"{path.name} would keep ranks alone, and the merges do not follow from them: save as tokenizer.json")
         write = naive.write_tokenizer_json if keeps_merges else naive.write_tekken if path.suffix == ".json" else naive.write_ranks
         content = write(tokens=self.tokens, ids=self.ids, pattern=self.pattern, specials=self.specials, merges=merges, whole=self.whole)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(content.encode())
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+            whole = pathlib.Path(folder) / path.name
+            whole.write_bytes(content.encode())
+            os.replace(whole, path)
 
     @classmethod
     def load(cls, path, *, pattern=None, specials=None):
@@ -502,3 +508,75 @@ def _spellings(tokens):
     """Every way to join two tokens to one, in the order of that one: merges that do what encoding by rank does."""
     known = set(tokens)
     return [(token[:i], token[i:]) for token in tokens for i in range(1, len(token)) if token[:i] in known and token[i:] in known]
+
+
+def bench(device):
+    """All plays: training at three sizes and encoding with 8,192 tokens, against those peers that are installed; equal merges and ids are asserted first."""
+    import importlib.util
+    import io
+
+    from minilib.lab import data
+
+    os.environ["RAYON_NUM_THREADS"] = "1"  # tokenizers, rustbpe
+    plays = [play.decode() for play in data.plays().values()]
+    peer = {name: importlib.import_module(name) if importlib.util.find_spec(name) else None for name in ("tokenizers", "rustbpe", "tiktoken", "sentencepiece")}
+
+    def hf(size):
+        model = peer["tokenizers"].Tokenizer(peer["tokenizers"].models.BPE())
+        level = peer["tokenizers"].pre_tokenizers.ByteLevel
+        model.pre_tokenizer = level(add_prefix_space=False)
+        model.train_from_iterator(plays, peer["tokenizers"].trainers.BpeTrainer(vocab_size=size, initial_alphabet=level.alphabet(), show_progress=False))
+        return model
+
+    def rust(size):
+        model = peer["rustbpe"].Tokenizer()
+        model.train_from_iterator(iter(plays), size, pattern=PATTERNS["gpt2"])
+        return model
+
+    def pieces(size):
+        file, lines = io.BytesIO(), (line for play in plays for line in play.splitlines())
+        peer["sentencepiece"].SentencePieceTrainer.train(sentence_iterator=lines, model_writer=file, vocab_size=size, model_type="bpe", num_threads=1, minloglevel=2, hard_vocab_limit=False)
+        return peer["sentencepiece"].SentencePieceProcessor(model_proto=file.getvalue())
+
+    def race(ours, others):
+        """CPU seconds of each (one thread, whatever else the machine does), the best of three rounds in which they take turns; None for a missing peer."""
+        runners = {"ours": (ours, True)} | {name: (run, peer[name]) for name, run in others.items()}
+        taken = {name: [] for name in runners}
+        for _ in range(3):
+            for name, (run, there) in runners.items():
+                start = time.process_time()
+                if there:
+                    run()
+                    taken[name].append(time.process_time() - start)
+        return {name: min(times, default=None) for name, times in taken.items()}
+
+    for size in (512, 8192, 32768):
+        if peer["rustbpe"]:
+            assert [bytes(token) for token, _ in rust(size).get_mergeable_ranks()] == Tokenizer.train(plays, size).tokens
+        if peer["tokenizers"]:
+            merges = json.loads(hf(size).to_str())["model"]["merges"]
+            assert [tuple(map(naive.from_letters, pair)) for pair in merges] == Tokenizer.train(plays, size, alphabet=GPT2).merges
+        learn = lambda size=size: Tokenizer.train(plays, size)
+        others = {"tokenizers": lambda size=size: hf(size), "rustbpe": lambda size=size: rust(size), "sentencepiece": lambda size=size: pieces(size)}
+        yield f"training on {sum(map(len, plays)) / 1e6:.1f} MB, {size:,} tokens", race(learn, others)
+
+    trained = Tokenizer.train(plays, 8192, alphabet=GPT2)
+    if peer["tiktoken"]:
+        tik = peer["tiktoken"].Encoding("plays", pat_str=PATTERNS["gpt2"], mergeable_ranks={token: k for k, token in enumerate(trained.tokens)}, special_tokens={})
+        assert all(tik.encode_ordinary(play) == trained.encode(play) for play in plays)
+    if peer["tokenizers"]:
+        model = hf(8192)
+        assert model.encode(plays[0]).ids == trained.encode(plays[0])
+    sp = pieces(8192) if peer["sentencepiece"] else None
+    others = {
+        "tiktoken": lambda: [tik.encode_ordinary(play) for play in plays],
+        "sentencepiece": lambda: [sp.encode(play) for play in plays],
+        "tokenizers": lambda: [model.encode(play) for play in plays],
+    }
+
+    def first_time():
+        tokenizer = Tokenizer(trained.tokens, trained.merges)
+        return [tokenizer.encode(play) for play in plays]
+
+    yield "encoding, nothing cached", race(first_time, others)
+    yield "encoding again", race(lambda: [trained.encode(play) for play in plays], others)

@@ -78,8 +78,9 @@ def pretokenize(text, pattern):
     """The pieces of a text (str): the matches of a pattern, from left to right, and whatever lies between them."""
     pieces, end = [], 0
     for match in re.finditer(translate(pattern), text):
-        pieces += [text[end : match.start()], match[0]]
-        end = match.end()
+        if match[0]:  # a match of nothing cuts nothing
+            pieces += [text[end : match.start()], match[0]]
+            end = match.end()
     pieces.append(text[end:])
     return [piece for piece in pieces if piece]
 
@@ -238,6 +239,14 @@ def _base64(text):
         raise ValueError(f"{text!r} is no base64") from None
 
 
+def _at(text, value, read):
+    """read(value); if that fails, the line where the value stands."""
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ValueError(f"line {_line(text, value)}: {error}") from None
+
+
 def read_ranks(text):
     """tiktoken's rank file: on each line a token in base64, a blank, its id, which is also its rank. It holds no pattern and no special tokens."""
     by_id, seen = {}, set()
@@ -288,7 +297,7 @@ def read_tekken(text, data):
         config, first = data["config"], data["config"]["default_num_special_tokens"]
         tokens, seen = [], set()
         for rank, entry in enumerate(data["vocab"][: config["default_vocab_size"] - first]):
-            token = _base64(entry["token_bytes"])
+            token = _at(text, entry["token_bytes"], _base64)
             if entry["rank"] != rank or token in seen:
                 raise ValueError(f"line {_line(text, 'token_bytes', entry['token_bytes'])}: token {token!r} stands there twice or has rank {entry['rank']} instead of {rank}")
             tokens.append(token)
@@ -325,7 +334,7 @@ def read_tokenizer_json(text, data):
         specials = {added["content"]: added["id"] for added in data.get("added_tokens") or ()}
         for added in data.get("added_tokens") or ():
             _refuse(f"added token {added['content']!r} with blanks stripped or as single words", added.get("lstrip") or added.get("rstrip") or added.get("single_word"))
-        vocab = {_at(text, letters, from_letters, letters): i for letters, i in model["vocab"].items() if letters not in specials}
+        vocab = {_at(text, letters, from_letters): i for letters, i in model["vocab"].items() if letters not in specials}
         tokens = sorted(vocab, key=vocab.get)
         merges = []
         for pair in model["merges"]:
@@ -337,13 +346,6 @@ def read_tokenizer_json(text, data):
         return {"tokens": tokens, "ids": [vocab[token] for token in tokens], "merges": merges, "pattern": _pattern(cuts), "specials": specials, "whole": bool(model.get("ignore_merges"))}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"line 1: this is no tokenizer.json: {error!r}") from None
-
-
-def _at(text, key, function, argument):
-    try:
-        return function(argument)
-    except ValueError as error:
-        raise ValueError(f"line {_line(text, key)}: {error}") from None
 
 
 def _refuse(what, found):
