@@ -470,7 +470,8 @@ class _Block(nn.Module):
         u = self.norm(x).mT
         with torch.autocast(u.device.type, enabled=False):  # there are no FFTs in bfloat16, and kernels need the digits
             y, state = (self.systems(u), None) if state is None else self.systems.extend(u, state)
-        return x + glu(self.mix(gelu(y.mT))), state
+        y = gelu(y.mT.contiguous())  # made whole first: across a transposed tensor its backward is several times slower
+        return x + glu(self.mix(y)), state
 
 
 def _s4d_lm_cases(rng):
