@@ -298,3 +298,32 @@ def test_refusals():
         PredictionNet(0)
     with pytest.raises(ValueError, match="gaussians"):
         SynthesisNet(gaussians=0)
+
+
+# -- the shipped weights -------------------------------------------------------------------------------------
+
+
+def test_shipped_weights_score_what_their_record_says():
+    net, record = lab.load(SynthesisNet)
+    with torch.no_grad():
+        score = nats_per_point(net, strokes.pad(strokes.lines("test", 40))).item()
+    assert abs(score - record["test_nats_per_point_of_first_40"]) < 1e-3
+    assert "test_nats_per_point" in record
+
+
+def test_the_window_of_the_shipped_net_visits_every_letter_of_words_it_never_saw():
+    net, _ = lab.load(SynthesisNet)
+    plays = lab.data.shakespeare("play")
+    seen, met = (set(part.decode().split()) for part in (plays.train, plays.test))
+    words = [word for word in sorted(met - seen) if word.isalpha() and word.islower() and word.isascii() and 3 <= len(word) <= 10]
+    words = words[:: len(words) // 100][:100]
+    ids = [strokes.encode(f"{word} ") for word in words]  # the space: something to wait on while the last letter is finished
+    text = torch.tensor([row + [-1] * (11 - len(row)) for row in ids])
+    points, lengths = write(net.state_dict(), text, noise(100, 250), bias=1.0)
+    phi = net.look(points, text)
+    followed = 0
+    for look, length, U in zip(phi, lengths, map(len, words), strict=True):
+        peaks = look[:length].argmax(-1).tolist()
+        first = [peaks.index(u) for u in range(U) if u in peaks]
+        followed += len(first) == U and first == sorted(first) and length < 250
+    assert followed >= 95
