@@ -502,3 +502,17 @@ def test_the_check_command_fails_on_a_disagreement(monkeypatch, capsys):
     monkeypatch.setitem(twins.PAIRS, ("minilib.start_here", "softmax"), wrong)
     assert main(["check", "start_here"]) == 1
     assert "1 of the pairs disagree" in capsys.readouterr().out
+
+
+def test_tokens_are_shown_escaped_and_with_borders():
+    shown = lab.plot.tokens([b"<b>", b" a", b"\n", b"\xe5\xad"], title="x < y")
+    assert shown._repr_html_() == shown and shown.count("border:1px") == 4 == shown.count("</span>")
+    assert "&lt;b&gt;" in shown and "<b>x &lt; y</b>" in shown and "␣a" in shown and "↵</span><br>" in shown and "E5 AD" in shown
+
+
+def test_interface_strings_and_vocabularies():
+    strings = lab.data.ui_strings()
+    assert len(strings) == 98 and strings["de"]["Save"] == "Sichern" and min(map(len, strings.values())) >= 20
+    assert lab.data.vocabulary("gpt2").name == "vocab.bpe"
+    with pytest.raises(ValueError, match="name must be one of gpt2, tekken"):
+        lab.data.vocabulary("gpt5")

@@ -1,5 +1,7 @@
 """One house style: labelled axes, colour-blind-safe colours, one message per figure. Every helper returns the axes."""
 
+import html
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -87,3 +89,28 @@ def pen(lines, *, title, x="x (typical offsets)", y="", axes=None):
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     return axes
+
+
+class _Html(str):
+    """A string that a notebook shows as HTML."""
+
+    _repr_html_ = str.__str__
+
+
+def tokens(pieces, title=""):
+    """A text's tokens, each in a box of its own, for the notebook to show. pieces: list of byte strings, such as [tokenizer.decode([i]) for i in ids].
+
+    Neighbours differ in shade, and every token has a border: no colour need be told apart. Blanks show as ␣, newlines as ↵, bytes that are no
+    character by themselves as their hexadecimal number. Hovering shows the bytes.
+    """
+    style = "border:1px solid #333;border-radius:3px;padding:0 1px;margin:1px 0;color:#000;display:inline-block;line-height:1.3;background:"
+    boxes = []
+    for i, piece in enumerate(pieces):
+        try:
+            text = piece.decode().replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
+        except UnicodeDecodeError:
+            text = " ".join(f"{byte:02X}" for byte in piece)
+        newline = "<br>" if piece.endswith(b"\n") else ""
+        boxes.append(f'<span title="{html.escape(repr(piece))}" style="{style}{("#cfe8fa", "#fdebc8")[i % 2]}">{html.escape(text)}</span>{newline}')
+    head = f"<b>{html.escape(title)}</b><br>" if title else ""
+    return _Html(f'<div style="font-family:monospace">{head}{"".join(boxes)}</div>')
