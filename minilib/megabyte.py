@@ -3,6 +3,8 @@
 Names and symbols are those of minilib/naive/megabyte.py, which lists the departures from the paper. Not here: dropout, tied output.
 """
 
+import time
+
 import torch
 from torch import nn
 
@@ -10,7 +12,7 @@ from minilib import twin
 from minilib.attention import attention, rope
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import megabyte as naive
-from minilib.transformer import Block
+from minilib.transformer import Block, Transformer
 
 
 def _patch_block_cases(rng):
@@ -237,3 +239,34 @@ def multiply_adds(T, patch, global_width, global_layers, local_width, local_laye
     planner = global_layers * (T // patch * 12 * global_width**2 + 2 * planner * global_width)
     speller = local_layers * (T * 12 * local_width**2 + 2 * speller * local_width)
     return planner, speller, T * (global_width // patch) * local_width + (T - 1) * local_width * vocab_size
+
+
+def bench(device):
+    """A training step on 2048 bytes, and 64 bytes written after them, against a Transformer of the same multiply-adds per byte outside attention."""
+    models = {"MegaByte": MegaByte(context=512), "Transformer": Transformer(width=64, layers=3, context=2048)}
+    ids = torch.randint(256, (1, 2049), device=device)
+
+    def train(model):
+        nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+
+    @torch.no_grad()
+    def write(model, state):
+        for _ in range(64):
+            _, state = model.step(ids[:, 0], state)
+
+    def seconds(function, *arguments):
+        taken = []
+        for _ in range(4):
+            start = time.perf_counter()
+            function(*arguments)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - start)
+        return min(taken[1:])  # the first warms up
+
+    for model in models.values():
+        model.to(device)
+    yield "training step of 2048 bytes", {name: seconds(train, model) for name, model in models.items()}
+    with torch.no_grad():
+        states = {name: model.extend(ids, model.init_state(1))[1] for name, model in models.items()}
+    yield "64 bytes written after 2048", {name: seconds(write, model, states[name]) for name, model in models.items()}

@@ -167,6 +167,21 @@ def encode_by_rank(piece, tokens):
     return [piece] if piece in ranks else encode(piece, lambda left, right: ranks.get(left + right))
 
 
+def encode_with_dropout(piece, merges, p, u):
+    """BPE-dropout (Provilkov et al. 2020, arXiv:1910.13267, algorithm 1): each round forgets each possible merge with probability p.
+
+    u        function (round, place) -> a number in [0, 1): the pair at that place is dropped in that round if it is below p
+    returns  the tokens; at p = 0 those of encode_by_merges, at p = 1 single bytes. The first round without a pair left is the last.
+    """
+    tokens = [piece[i : i + 1] for i in range(len(piece))]
+    for round in itertools.count():
+        ranks = [(merges.index(pair), i) for i, pair in enumerate(itertools.pairwise(tokens)) if pair in merges and u(round, i) >= p]
+        if not ranks:
+            return tokens
+        _, i = min(ranks)
+        tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
+
+
 def decode(ids, tokens):
     """The bytes of some ids; tokens lists the tokens in the order of their ids."""
     return b"".join(tokens[i] for i in ids)

@@ -23,8 +23,8 @@ def conv2d(x, w, b):
     B, _, H, W = x.shape
     out, _, K, L = w.shape
     y = np.zeros((B, out, H - K + 1, W - L + 1))
-    for n, o, i, j in np.ndindex(y.shape):
-        y[n, o, i, j] = np.sum(w[o] * x[n, :, i : i + K, j : j + L]) + b[o]
+    for n, i, j in np.ndindex(B, H - K + 1, W - L + 1):
+        y[n, :, i, j] = (w * x[n, :, i : i + K, j : j + L]).sum((1, 2, 3)) + b
     return y
 
 
@@ -34,8 +34,8 @@ def max_pool(x):
     if H % 2 or W % 2:  # the last row would be dropped, and the way up would no longer fit the way down
         raise ValueError(f"x must have even sides, got {H} × {W}")
     y = np.zeros((B, C, H // 2, W // 2))
-    for n, c, i, j in np.ndindex(y.shape):
-        y[n, c, i, j] = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max()
+    for n, i, j in np.ndindex(B, H // 2, W // 2):
+        y[n, :, i, j] = x[n, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max((1, 2))
     return y
 
 
@@ -43,8 +43,8 @@ def up_conv(x, w, b):
     """Up-convolution: every pixel becomes 2 × 2 pixels, each with weights of its own. w (in, out, 2, 2); double height and width."""
     B, _, H, W = x.shape
     y = np.zeros((B, w.shape[1], 2 * H, 2 * W))
-    for n, o, i, j in np.ndindex(y.shape):
-        y[n, o, i, j] = x[n, :, i // 2, j // 2] @ w[:, o, i % 2, j % 2] + b[o]
+    for n, i, j in np.ndindex(B, 2 * H, 2 * W):
+        y[n, :, i, j] = x[n, :, i // 2, j // 2] @ w[:, :, i % 2, j % 2] + b
     return y
 
 
