@@ -1,4 +1,4 @@
-"""The one interface of every language model, and what all of them share: loss and sampling."""
+"""The one interface of every language model, and what all of them share: loss, sampling, trees of symbols."""
 
 import numpy as np
 import torch
@@ -85,6 +85,15 @@ def tree_paths(parents, nodes):
     for i, parent in enumerate(parents):
         paths.append([*(paths[parent] if parent >= 0 else []), i])
     return paths
+
+
+@twin(naive.tree_mask, cases=lambda rng: [([-1],), ([-1, 0, 1, 2],), ([-1, 0, 0, 1, 1, 2],), ([-1, -1, 0, 2, 1, 3, 0],)])
+def tree_mask(parents):
+    """Who sees whom in a tree: mask[i, j] where j is i or one of its ancestors; (nodes, nodes) bool. Raises ValueError for parents that make no tree."""
+    mask = torch.zeros(len(parents), len(parents), dtype=torch.bool)
+    for i, path in enumerate(tree_paths(parents, len(parents))):
+        mask[i, path] = True
+    return mask
 
 
 def check_ids(ids, vocab_size, dims):

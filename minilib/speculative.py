@@ -72,15 +72,6 @@ def verify(p, q, ids, u):
     return kept, residual(p.gather(1, at), q.gather(1, at))[:, 0]
 
 
-@twin(naive.tree_mask, cases=lambda rng: [([-1],), ([-1, 0, 1, 2],), ([-1, 0, 0, 1, 1, 2],), ([-1, -1, 0, 2, 1, 3, 0],)])
-def tree_mask(parents):
-    """Who sees whom: mask[i, j] where j is i or one of its ancestors; (nodes, nodes) bool. Raises ValueError if parents[i] ≥ i."""
-    mask = torch.zeros(len(parents), len(parents), dtype=torch.bool)
-    for i, path in enumerate(tree_paths(parents, len(parents))):
-        mask[i, path] = True
-    return mask
-
-
 def _tree_cases(rng):
     """A root alone; a chain; a fan; bushy trees, depth first and breadth first; drafts equal to the target's; greedy, some siblings twice."""
     for parents in [[-1], [-1, 0, 1, 2], [-1, 0, 0, 0], [-1, 0, 0, 1, 1, 2], [-1, 0, 1, 2, 1, 0, 5, 5]]:
@@ -348,3 +339,27 @@ class _Decoder(_Reader):
         self.state, self.pending = self.model.follow(ids, path, before, after), new[:, -1:]
         self.drafter.read(new)
         return new, writer, p.gather(1, path[:, :, None].expand(-1, -1, p.shape[-1]))
+
+
+# -- bench ---------------------------------------------------------------------------------------------------
+
+
+def widened(model, times):
+    """A Transformer's function in a Transformer with times² the weights in its blocks: every channel and head `times` over (Net2Net, arXiv:1511.05641).
+
+    The copies share the work: weights that read them are divided by their number.
+    """
+    C, heads = model.embed.shape[1], model.blocks[0].heads
+    wide = type(model)(model.vocab_size, times * C, len(model.blocks), times * heads, model.context).to(model.embed)
+    values = {}
+    for name, value in model.state_dict().items():
+        kind = name.rpartition(".")[2]
+        if kind == "qkv":
+            value = value.view(3, heads, C // heads, C).repeat(1, times, 1, times).flatten(0, 2) / times
+        elif kind in ("out", "up", "down"):
+            value = value.repeat(times, times) / times
+        else:  # embed, output: (vocab, C); of a norm: (C,)
+            value = value.repeat(*[1] * (value.dim() - 1), times) / (times if kind == "output" else 1)
+        values[name] = value
+    wide.load_state_dict(values)
+    return wide

@@ -8,9 +8,8 @@ from torch import nn
 
 from minilib import twin
 from minilib.attention import attention, multi_head, rope
-from minilib.language_model import LanguageModel, check_ids
+from minilib.language_model import LanguageModel, check_ids, tree_mask
 from minilib.naive import transformer as naive
-from minilib.speculative import tree_mask
 
 
 def _block_cases(rng):
@@ -126,26 +125,6 @@ class Transformer(LanguageModel):
         keep = torch.cat([torch.arange(S, device=path.device).expand(len(path), S), S + path], dim=1)[:, -self.context :, None]
         cut = lambda x: x.gather(2, keep[:, None].expand(-1, x.shape[1], -1, x.shape[3]))
         return position + path.shape[1], tuple((cut(k), cut(v)) for k, v in after)
-
-    def widened(self, times):
-        """The same function with times² the weights in its blocks: every channel and every head `times` over (Net2Net, Chen et al. 2015, arXiv:1511.05641).
-
-        The copies share the work: weights that read them are divided by their number.
-        """
-        C, heads = self.embed.shape[1], self.blocks[0].heads
-        wide = Transformer(self.vocab_size, times * C, len(self.blocks), times * heads, self.context).to(self.embed)
-        values = {}
-        for name, value in self.state_dict().items():
-            kind = name.rpartition(".")[2]
-            if kind == "qkv":
-                value = value.view(3, heads, C // heads, C).repeat(1, times, 1, times).flatten(0, 2) / times
-            elif kind in ("out", "up", "down"):
-                value = value.repeat(times, times) / times
-            else:  # embed, output: (vocab, C); of a norm: (C,)
-                value = value.repeat(*[1] * (value.dim() - 1), times) / (times if kind == "output" else 1)
-            values[name] = value
-        wide.load_state_dict(values)
-        return wide
 
     def maps(self, ids):
         """Who looks at whom in every layer: weights (layers, batch, heads, T, T) of ids (batch, T)."""

@@ -1,4 +1,4 @@
-"""Scoring and sampling, as every language model here shares them: the definition."""
+"""Scoring, sampling and trees of symbols, as every language model here shares them: the definition."""
 
 import numpy as np
 
@@ -70,3 +70,17 @@ def sample(logits, u, temperature, top_k, top_p):
                 if cumulative > u[b]:
                     break
     return out
+
+
+def tree_mask(parents):
+    """Who sees whom: mask[i, j] where j is i or one of its ancestors. parents[i] < i, -1 for a root. (nodes, nodes) bool.
+
+    The depth of a node is mask[i].sum() - 1.
+    """
+    mask = np.zeros((len(parents), len(parents)), dtype=bool)
+    for i in range(len(parents)):
+        j = i
+        while j >= 0:
+            mask[i, j] = True
+            j = parents[j]
+    return mask

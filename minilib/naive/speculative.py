@@ -38,20 +38,6 @@ def verify(p, q, ids, u):
     return kept, rest
 
 
-def tree_mask(parents):
-    """Who sees whom: mask[i, j] where j is i or one of its ancestors. parents[i] < i, -1 for a root. (nodes, nodes) bool.
-
-    The depth of a node is mask[i].sum() - 1.
-    """
-    mask = np.zeros((len(parents), len(parents)), dtype=bool)
-    for i in range(len(parents)):
-        j = i
-        while j >= 0:
-            mask[i, j] = True
-            j = parents[j]
-    return mask
-
-
 def verify_tree(p, q, ids, parents, u):
     """Where in a tree of drafts the walk ends, and what the next symbol is drawn from.
 
