@@ -42,6 +42,8 @@ def test_imports_flow_one_way(path):
             allowed = first in sys.stdlib_module_names | {"numpy"} or name.startswith("minilib.naive")
         elif path.stem in TOPICS and room == "minilib":
             allowed = first in sys.stdlib_module_names | {"numpy", "torch"} or (first == "minilib" and not name.startswith("minilib.lab"))
+        elif room == "cuda":
+            allowed = first in {"torch", "triton"}
         elif room == "lab":
             allowed = not any(name.startswith((f"minilib.{topic}.", f"minilib.naive.{topic}")) or name == f"minilib.{topic}" for topic in TOPICS)
         else:
