@@ -1,7 +1,7 @@
 """One differentiable linear recurrence, and its matrix form for scalar decay.
 
-Names and symbols are those of minilib/naive/scan.py. Nothing here divides by a product of decays, so nothing overflows:
-products of decays only ever shrink, and one that underflows to 0 is what it should be.
+Names and symbols are those of minilib/naive/scan.py. Nothing here divides by a product of decays. With |a| ≤ 1 products only ever
+shrink, and one that underflows to 0 is what it should be; with |a| > 1 they overflow where a state of 1, left alone, would as well.
 """
 
 import itertools
@@ -14,37 +14,38 @@ from minilib import twin
 from minilib.naive import scan as naive
 
 
-def _recur(a, b, h):
-    """h_t = a_t h_{t-1} + b_t, time first: a, b (T, ...), h (...) -> (T, ...).
+def _recur(a, out, h, back=False):
+    """In place: out_t ← out_t + a_t out_{t-1}, time first, h before the first step; back: out_t ← out_t + a_t out_{t+1}, h behind the last.
 
     Small states: √T chunks side by side, so that 2√T small operations do instead of T. Large ones: step by step, one pass over memory.
     """
-    T = len(b)
-    chunks = 1 if b[0].numel() > 4096 and b.device.type == "cpu" else math.isqrt(T)
-    Q = -(-T // chunks)
-    chunks = -(-T // Q)
-    if pad := chunks * Q - T:
-        a = torch.cat([a, a.new_ones(pad, *a.shape[1:])])
-        b = torch.cat([b, b.new_zeros(pad, *b.shape[1:])])
-    out = b.clone().view(chunks, Q, *b.shape[1:])
-    out[0, 0] += a[0] * h
-    a = a.view(out.shape)
-    steps = list(zip(a.unbind(1), out.unbind(1), strict=True))
-    for (_, before), (decay, now) in itertools.pairwise(steps):
+    T = len(out)
+    if T == 0:
+        return
+    first, turn = (-1, lambda steps: list(steps)[::-1]) if back else (0, list)
+    flip = (lambda t: t.flip(0)) if back else (lambda t: t)
+    chunks = 1 if out[0].numel() > 4096 and out.device.type == "cpu" else math.isqrt(T)
+    Q = T // chunks
+    cut = T - chunks * Q if back else chunks * Q  # fewer than `chunks` steps are left over, on the far side of the cut
+    inside, left_over = (slice(cut, T), slice(0, cut)) if back else (slice(0, cut), slice(cut, T))
+    out[first].addcmul_(a[first], h)
+    a_chunks, out_chunks = (t[inside].unflatten(0, (chunks, Q)) for t in (a, out))
+    for (_, before), (decay, now) in itertools.pairwise(turn(zip(a_chunks.unbind(1), out_chunks.unbind(1), strict=True))):
         now.addcmul_(decay, before)
-    if chunks > 1:
-        left = a.cumprod(1)  # what is left of the state before the chunk
-        for c in range(1, chunks):
-            out[c].addcmul_(left[c], out[c - 1, -1].clone())
-    return out.view(chunks * Q, *b.shape[1:])[:T]
+    for (_, before), (decay, now) in itertools.pairwise(turn(zip(a_chunks, out_chunks, strict=True))):
+        now.addcmul_(flip(flip(decay).cumprod(0)), before[-1 - first])  # what is left of the state before the chunk
+    h = out_chunks[-1 - first, -1 - first]
+    for decay, now in turn(zip(a[left_over], out[left_over], strict=True)):
+        h = now.addcmul_(decay, h)
 
 
 class _Scan(torch.autograd.Function):
-    """Kept for backward: a and h. The gradient is the same recurrence run backwards: G_t = dh_t + a*_{t+1} G_{t+1}."""
+    """Kept for backward: a and the states. The gradient is the same recurrence run backwards: G_t = dh_t + a*_{t+1} G_{t+1}."""
 
     @staticmethod
     def forward(ctx, a, b, h):
-        out = _recur(a.transpose(0, 1), b.transpose(0, 1), h).transpose(0, 1)
+        out = b.clone(memory_format=torch.contiguous_format)
+        _recur(a.transpose(0, 1), out.transpose(0, 1), h)
         ctx.save_for_backward(a, h, out)
         return out
 
@@ -52,11 +53,12 @@ class _Scan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, d_out):
         a, h, out = ctx.saved_tensors
-        back = a.conj().transpose(0, 1).flip(0)
-        decay = torch.cat([torch.ones_like(back[:1]), back[:-1]])
-        G = _recur(decay, d_out.transpose(0, 1).flip(0), torch.zeros_like(h)).flip(0).transpose(0, 1)
-        before = torch.cat([h[:, None], out[:, :-1]], dim=1)
-        return G * before.conj(), G, a[:, 0].conj() * G[:, 0]
+        G = d_out.clone(memory_format=torch.contiguous_format)
+        _recur(a[:, 1:].conj().transpose(0, 1), G[:, :-1].transpose(0, 1), G[:, -1], back=True)
+        da = torch.empty_like(G)
+        torch.mul(G[:, 0], h.conj(), out=da[:, 0])
+        torch.mul(G[:, 1:], out[:, :-1].conj(), out=da[:, 1:])
+        return da, G, a[:, 0].conj() * G[:, 0]
 
 
 def _scan_cases(rng):
@@ -108,8 +110,10 @@ def ssd(x, log_a, B, C, S, chunk=64):
     x (batch, L, heads, P); log_a (batch, L, heads) ≤ 0; B, C (batch, L, N); S (batch, heads, N, P), the state before
     returns y (batch, L, heads, P) and the state after the last step.
     Time O(L (chunk (N + P) + N P)) per head; states of chunk borders are kept, not of steps.
-    Raises ValueError for shapes that do not fit.
+    Raises ValueError for shapes that do not fit, no step, or a chunk below 1.
     """
+    if x.dim() != 4 or x.shape[1] == 0 or chunk < 1:
+        raise ValueError(f"x must have shape (batch, L ≥ 1, heads, P) and chunk be at least 1, got {tuple(x.shape)} and {chunk}")
     b, L, H, P = x.shape
     N = B.shape[-1]
     wanted = {"log_a": (b, L, H), "B": (b, L, N), "C": (b, L, N), "S": (b, H, N, P)}
@@ -131,3 +135,38 @@ def ssd(x, log_a, B, C, S, chunk=64):
     before = torch.cat([S[:, None], states[:, :-1]], dim=1)
     y = M @ x + since_start.exp()[..., None] * (C[:, :, None] @ before)
     return y.transpose(2, 3).flatten(1, 2)[:, :L], states[:, -1]
+
+
+def bench(device):
+    """The scan of Mamba's states, forward and backward, beside loops that people write and a peer where it is installed; batch 2, D 256, N 16. Then SSD's matmuls."""
+    from minilib.lab.measure import peak_bytes, seconds
+
+    def loop(a, b, h, index=False):
+        rows = []
+        for decay, put in zip(*([t[:, k] for k in range(t.shape[1])] if index else t.unbind(1) for t in (a, b)), strict=True):
+            h = decay * h + put
+            rows.append(h)
+        return torch.stack(rows, 1)
+
+    def by_scan(x, log_a, B, C, S):
+        decay = log_a.exp()[..., None, None].expand(*log_a.shape, *S.shape[2:])
+        return torch.einsum("bln,blhnp->blhp", C, scan(decay, torch.einsum("bln,blhp->blhnp", B, x), S))
+
+    try:
+        from mambapy.pscan import pscan
+    except ImportError:
+        pscan = None
+    for L in (256, 1024, 4096):
+        inputs = [t.requires_grad_() for t in (torch.rand(2, L, 256, 16, device=device), torch.randn(2, L, 256, 16, device=device), torch.zeros(2, 256, 16, device=device))]
+        ways = {"ours": scan, "loop over unbind": loop, "mambapy's pscan": pscan and (lambda a, b, h: pscan(a, b))}
+        if L == 256:  # quadratic in L: 1,024 steps take half a minute
+            ways["loop that indexes"] = lambda *inputs: loop(*inputs, index=True)
+        runs = {name: way and (lambda way=way, inputs=inputs: torch.autograd.grad(way(*inputs).sum(), inputs[:2])) for name, way in ways.items()}
+        yield f"scan, time, {L:,} steps", {name: run and seconds(run, 3 if L < 4096 else 1, device) for name, run in runs.items()}
+        yield f"scan, peak memory, {L:,} steps", {name: run and peak_bytes(run, device) for name, run in runs.items()}
+    x, log_a, B, C, S = (torch.randn(*shape, device=device) for shape in [(2, 1024, 4, 64), (2, 1024, 4), (2, 1024, 64), (2, 1024, 64), (2, 4, 64, 64)])
+    inputs = [t.requires_grad_() for t in (x, -log_a.abs() / 10, B, C, S)]
+    ways = {"ours": lambda *i: ssd(*i)[0], "one matrix, no chunks": lambda *i: ssd(*i, chunk=1024)[0], "scan of all states": by_scan}
+    runs = {name: (lambda way=way: torch.autograd.grad(way(*inputs).sum(), inputs[:4])) for name, way in ways.items()}
+    yield "SSD, time, 1,024 steps", {name: seconds(run, 3, device) for name, run in runs.items()}
+    yield "SSD, peak memory, 1,024 steps", {name: peak_bytes(run, device) for name, run in runs.items()}

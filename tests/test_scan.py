@@ -56,6 +56,31 @@ def test_work_and_depth_are_those_of_the_formulas(m):
     assert count(naive.scan_blelloch) == (2 * (L - 1) + L, 2 * m + 1)
 
 
+class Span:
+    """The steps first … last in one. Stands for a decay: only neighbours may be combined, and only in order."""
+
+    def __init__(self, first, last, depth=0):
+        self.first, self.last, self.depth = first, last, depth
+
+    def __mul__(self, earlier):
+        assert earlier.last + 1 == self.first
+        return Span(earlier.first, self.last, 1 + max(earlier.depth, self.depth))
+
+
+@pytest.mark.parametrize("road", [naive.scan_sequential, naive.scan_hillis_steele, *(lambda a, b, Q=Q: naive.scan_chunked(a, b, Q) for Q in (1, 2, 3, 4, 16, 99))])
+@pytest.mark.parametrize("L", [1, 2, 5, 16, 23])
+def test_work_and_depth_are_those_of_who_waits_for_whom(road, L, monkeypatch):
+    made = []
+
+    def combine(first, second):
+        made.append(second[0] * first[0])
+        return made[-1], 0.0
+
+    monkeypatch.setattr(naive, "combine", combine)
+    _, work, depth = road([Span(t, t) for t in range(L)], [0.0] * L)
+    assert (work, depth) == (len(made), max((span.depth for span in made), default=0))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_a_state_carried_between_two_calls_equals_one_call(L, width, seed):
@@ -136,3 +161,7 @@ def test_bad_input_is_named():
         scan(one, one.double(), torch.ones(2))
     with pytest.raises(ValueError, match=r"log_a must have shape \(2, 3, 1\)"):
         ssd(torch.ones(2, 3, 1, 1), torch.ones(2, 3), torch.ones(2, 3, 2), torch.ones(2, 3, 2), torch.ones(2, 1, 2, 1))
+    arguments = lambda L: [torch.ones(2, L, 1, 1), torch.zeros(2, L, 1), torch.ones(2, L, 2), torch.ones(2, L, 2), torch.ones(2, 1, 2, 1)]
+    for bad in [(*arguments(0), 4), (*arguments(3), 0), (*arguments(3), -1), (torch.ones(2, 3), *arguments(3)[1:])]:
+        with pytest.raises(ValueError, match="L ≥ 1"):
+            ssd(*bad)

@@ -83,7 +83,7 @@ def scan_chunked(a, b, Q):
         count += 0 if before is None else len(pairs)
         before = told[-1]
         h += [value for _, value in told]
-    return np.array(h), count, min(Q, len(a)) - 1 + len(starts) - 1 + (len(starts) > 1)
+    return np.array(h), count, min(Q, len(a)) - 1 + len(starts) - 1  # a chunk's last step and the others are told at once
 
 
 def segsum(log_a):
