@@ -13,3 +13,4 @@ def seed(request):
         import torch
 
         torch.manual_seed(0)
+        torch.backends.cudnn.allow_tf32 = False  # as in `python -m minilib check`

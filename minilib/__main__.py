@@ -5,7 +5,6 @@ import importlib
 import inspect
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
@@ -61,6 +60,7 @@ def check(options):
     import minilib
 
     torch.set_num_threads(1)  # the cases are small: more threads only wait for each other
+    torch.backends.cudnn.allow_tf32 = False  # convolutions of float32 would keep ten bits of a product
     return 1 if twins.table(options.topics, minilib.device(options.device or "cpu")) else 0
 
 
@@ -131,19 +131,9 @@ def train(options):
     score = lab.bits_per_byte(model, split.test)
     print(f"test {score:.4f} bits per byte ({time.perf_counter() - started:.0f} s to score)")
     out = pathlib.Path(options.out or f"{options.topic}.safetensors")
-    record = {
-        "model": settings,
-        "command": f"python -m minilib {' '.join(sys.argv[1:])}",
-        "seed": options.seed,
-        "commit": _commit(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": round(history.seconds / 60, 1),
-        "steps": options.steps,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "test_split": "last tenth of the text" if options.text else f"shakespeare(by={options.by!r}).test",
-        "test_bits_per_byte": score,
-    }
+    test_split = "last tenth of the text" if options.text else f"shakespeare(by={options.by!r}).test"
+    command = f"python -m minilib {' '.join(sys.argv[1:])}"
+    record = weights.record(model, settings, command, options.seed, history, test_split=test_split, test_bits_per_byte=score)
     weights.save(out, model, record)
     loaded, _ = weights.load(models[0], out, device)  # scored as it is on disk, in float16
     record["test_bits_per_byte_of_first_100000"] = lab.bits_per_byte(loaded, split.test[:100_000])
@@ -163,12 +153,6 @@ def _setting(text, model):
         except ValueError:
             pass
     return name, {"true": True, "false": False, "none": None}.get(value.lower(), value)
-
-
-def _commit():
-    here = pathlib.Path(__file__).parent
-    done = subprocess.run(["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":
