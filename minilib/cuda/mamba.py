@@ -69,21 +69,20 @@ def _backward(x, dt, A, B, C, D, borders, dy, dlast, dx, ddt, dA, dB, dC, dD, dh
             states += (state,)
             decays += (decay,)
         for p in tl.static_range(Q):
-            q: tl.constexpr = Q - 1 - p
-            row = text * L + block * Q + q
-            here = block * Q + q < L
-            x_t, dt_t, B_t, dy_t = steps[q]
+            row = text * L + block * Q + (Q - 1 - p)
+            here = block * Q + (Q - 1 - p) < L
+            x_t, dt_t, B_t, dy_t = steps[Q - 1 - p]
             C_t = tl.load(C + row * N + n, is_n & here, 0.0).to(a.dtype)
             G = carry + dy_t[:, None] * C_t[None, :]
-            carry = decays[q] * G
-            W = carry * states[q]  # gradient of dt A
+            carry = decays[Q - 1 - p] * G
+            W = carry * states[Q - 1 - p]  # gradient of dt A
             through = tl.sum(G * B_t[None, :], 1)  # gradient of dt x
             sum_A += W * dt_t[:, None]
             sum_D += dy_t * x_t
             tl.store(dx + row * width + d, through * dt_t + skip * dy_t, is_d & here)
             tl.store(ddt + row * width + d, tl.sum(W * a, 1) + through * x_t, is_d & here)
             tl.atomic_add(dB + row * N + n, tl.sum(G * (dt_t * x_t)[:, None], 0), is_n & here, sem="relaxed")
-            tl.atomic_add(dC + row * N + n, tl.sum(states[q + 1] * dy_t[:, None], 0), is_n & here, sem="relaxed")
+            tl.atomic_add(dC + row * N + n, tl.sum(states[Q - p] * dy_t[:, None], 0), is_n & here, sem="relaxed")
     tl.atomic_add(dA + at, sum_A, tile, sem="relaxed")
     tl.atomic_add(dD + d, sum_D, is_d, sem="relaxed")
     tl.store(dh + text * width * N + at, carry, tile)
