@@ -1,4 +1,4 @@
-import json
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +7,7 @@ import torch
 
 from minilib import lab
 from minilib.handwriting import PredictionNet, SynthesisNet, log_density, nats_per_point, window, windowed_lstm, write
-from minilib.lab import data, strokes
+from minilib.lab import strokes
 from minilib.naive import handwriting as naive
 
 
@@ -237,7 +237,7 @@ def test_first_points_have_the_mixtures_mean_and_spread():
 def test_bias_makes_points_less_varied():
     text = torch.ones(2_000, 2, dtype=torch.int64)
     spreads = [write(small().state_dict(), text, noise(2_000, 1), bias=b)[0][:, 0, :2].var(0).sum().item() for b in (0.0, 0.5, 1.0, 2.0)]
-    assert all(a > b for a, b in zip(spreads, spreads[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(spreads))
 
 
 def test_lines_written_together_are_lines_written_alone():

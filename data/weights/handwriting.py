@@ -14,7 +14,6 @@ import torch
 
 import minilib
 from minilib import lab
-from minilib.__main__ import _commit
 from minilib.handwriting import SynthesisNet, nats_per_point
 from minilib.lab import strokes, weights
 
@@ -53,18 +52,8 @@ def main():
         return value
 
     history = lab.fit(net, batches, steps=options.steps, lr=options.lr, loss=nats_per_point, seed=options.seed, every=options.every, validate=validate, checkpoint=options.checkpoint)
-    record = {
-        "model": settings,
-        "command": f"python data/weights/handwriting.py {' '.join(sys.argv[1:])}".strip(),
-        "seed": options.seed,
-        "commit": _commit(),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": round(history.seconds / 60, 1),
-        "steps": options.steps,
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "test_split": "lab.strokes.lines('test', 200)",
-    }
+    command = f"python data/weights/handwriting.py {' '.join(sys.argv[1:])}".strip()
+    record = weights.record(net, settings, command, options.seed, history, test_split="lab.strokes.lines('test', 200)")
     weights.save(options.out, net, record)
     net, _ = weights.load(SynthesisNet, options.out, device)  # scored as it is on disk, in float16
     test = strokes.lines("test", 200)

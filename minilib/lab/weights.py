@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,32 @@ def save(path, model, record):
     half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     write_whole(path, lambda temporary: save_file(half, temporary))
     write_whole(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
+
+
+def record(model, settings, command, seed, history, **scores):
+    """How a model was made, for `save`.
+
+    settings   the constructor's arguments
+    command    that trained it; history: what `fit` returned
+    scores     what else there is to say: the test split, and the scores on it
+    """
+    here, device = pathlib.Path(__file__).parent, next(model.parameters()).device
+    try:
+        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # no git here; the weights are worth keeping all the same
+        commit = None
+    return {
+        "model": settings,
+        "command": command,
+        "seed": seed,
+        "commit": commit,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread",
+        "torch": torch.__version__,
+        "minutes": round(history.seconds / 60, 1),
+        "steps": len(history.loss),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **scores,
+    }
 
 
 def load(model_class, path=None, device=None):
