@@ -248,7 +248,7 @@ def bench(device):
 
     def plain(x, dt, A, B, C, D, h, index):
         """One step after another under autograd. Indexing x[:, t] makes backward fill a tensor as long as x for each step."""
-        steps = zip(*((t[:, k] for k in range(x.shape[1])) if index else t.unbind(1) for t in (x, dt, B, C)), strict=True)
+        steps = zip(*([t[:, k] for k in range(x.shape[1])] if index else t.unbind(1) for t in (x, dt, B, C)), strict=True)
         rows = []
         for x_t, dt_t, B_t, C_t in steps:
             h = (dt_t[..., None] * A).exp() * h + (dt_t * x_t)[..., None] * B_t[:, None]
