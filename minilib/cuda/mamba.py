@@ -11,13 +11,19 @@ import triton.language as tl
 Q = 16
 BLOCK_D = 8
 BACK_Q = 8
-BACK_BLOCK_D = 16
+BACK_BLOCK_D = 8
 LOG2_E = tl.constexpr(1.4426950408889634)  # 2**(x · LOG2_E) = exp(x), and powers of two are what the hardware knows
 
 
 @triton.jit
 def _compose(decay, state, later_decay, later_state):
     return decay * later_decay, later_decay * state + later_state
+
+
+@triton.jit
+def _compose_both(decay, state, kept, later_decay, later_state, later_kept):
+    """As above, and what is left of the state before: the state less what the last step added, without the subtraction."""
+    return decay * later_decay, later_decay * state + later_state, later_decay * state + later_kept
 
 
 @triton.jit
@@ -28,7 +34,7 @@ def _forward(x, dt, A, B, C, D, h, y, last, borders, L, width, N, apart, Q: tl.c
     rate = tl.load(A + at, is_at, 0.0) * LOG2_E
     skip = tl.load(D + d, d < width, 0.0)
     state = tl.load(h + text * width * N + at, is_at, 0.0)
-    for tile in range(tl.cdiv(L, Q)):
+    for tile in tl.range(0, tl.cdiv(L, Q), num_stages=3):  # the next tiles are on their way while one is worked on
         if tile * Q % apart == 0:
             tl.store(borders + (text * tl.cdiv(L, apart) + tile * Q // apart) * width * N + at, state, is_at)
         t = tile * Q + q
@@ -57,7 +63,7 @@ def _backward(x, dt, A, B, C, D, borders, dy, dlast, dx, ddt, dA, dB, dC, dD, dh
     G_after = tl.load(dlast + text * width * N + at, is_at, 0.0)
     sum_A, sum_D = tl.zeros_like(a), tl.zeros_like(skip)
     tiles = tl.cdiv(L, Q)
-    for back in range(tiles):
+    for back in tl.range(0, tiles, num_stages=3):
         tile = tiles - 1 - back
         state = tl.load(borders + (text * tiles + tile) * width * N + at, is_at, 0.0)
         t = tile * Q + q
@@ -71,14 +77,14 @@ def _backward(x, dt, A, B, C, D, borders, dy, dlast, dx, ddt, dA, dB, dC, dD, dh
         decay = tl.exp2(dt_t[:, None, :] * rate[None])
         added = (dt_t * x_t)[:, None, :] * B_t[:, :, None]
         came = tl.where(q[:, None, None] == 0, decay * state[None], 0.0)
-        _, states = tl.associative_scan((decay, came + added), 0, _compose)
+        _, states, kept = tl.associative_scan((decay, came + added, came), 0, _compose_both)
         tl.atomic_add(dC + row * N + n[None, :], tl.sum(states * dy_t[:, None, :], 2), here & is_n, sem="relaxed")
         decay_after = tl.exp2(dt_after[:, None, :] * rate[None])
         sent = tl.where(q[:, None, None] == Q - 1, decay_after * G_after[None], 0.0)
         _, G = tl.associative_scan((decay_after, sent + dy_t[:, None, :] * C_t[:, :, None]), 0, _compose, reverse=True)
         G_after = tl.sum(tl.where(q[:, None, None] == 0, G, 0.0), 0)
         through = tl.sum(G * B_t[:, :, None], 1)  # gradient of dt x
-        W = G * (states - added)  # gradient of dt A
+        W = G * kept  # gradient of dt A
         sum_A += tl.sum(W * dt_t[:, None, :], 0)
         sum_D += tl.sum(dy_t * x_t, 0)
         tl.store(dx + row * width + d[None, :], through * dt_t + skip[None, :] * dy_t, here & is_d)
