@@ -1,6 +1,6 @@
 """Byte-pair encoding, fast: the same pieces, merges and tokens as the definition, and a Tokenizer that reads and writes the files people have.
 
-Words are those of minilib/naive/bpe.py. No tensors here: dictionaries and lists, organised so that each step touches only what it changes.
+Words are those of minilib/naive/bpe.py. No tensors here: dictionaries, lists and arrays, organised so that each step touches only what it changes.
 Not here: Unicode normalisation (it would break the round trip), models other than byte-level BPE.
 """
 
@@ -13,7 +13,10 @@ import pathlib
 import re
 import tempfile
 import time
+from array import array
 from collections import Counter
+
+import numpy as np
 
 from minilib import twin
 from minilib.naive import bpe as naive
@@ -64,16 +67,22 @@ def _stretches(text, pattern, block=1 << 22):
         start = end
 
 
-def _cut(stretch, pattern):
-    """The pieces of one stretch."""
+@functools.cache
+def _cutter(pattern):
+    """The function stretch -> its pieces."""
     if pattern in _STRETCHES:
-        return _regex(pattern, stretch).findall(stretch)
-    pieces, end = [], 0
-    for match in _regex(pattern, stretch).finditer(stretch) if stretch else ():
-        if match[0]:
-            pieces += (stretch[end : match.start()], match[0])
-            end = match.end()
-    return [piece for piece in (*pieces, stretch[end:]) if piece]
+        simple = _compiled(pattern, 128).findall
+        return lambda stretch: simple(stretch) if stretch.isascii() else _regex(pattern, stretch).findall(stretch)
+
+    def cut(stretch):
+        pieces, end = [], 0
+        for match in _regex(pattern, stretch).finditer(stretch) if stretch else ():
+            if match[0]:
+                pieces += (stretch[end : match.start()], match[0])
+                end = match.end()
+        return [piece for piece in (*pieces, stretch[end:]) if piece]
+
+    return cut
 
 
 def _text_cases(rng):
@@ -93,8 +102,8 @@ def pretokenize(text, pattern):
     The pattern runs once on each distinct stretch between safe cuts; a pattern of your own runs on the whole text.
     Raises ValueError for a pattern that is no regular expression or names unknown classes.
     """
-    cut = functools.cache(_cut)
-    return [piece for stretches in _stretches(text, pattern) for stretch in stretches for piece in cut(stretch, pattern)]
+    cut = functools.cache(_cutter(pattern))
+    return [piece for stretches in _stretches(text, pattern) for stretch in stretches for piece in cut(stretch)]
 
 
 # -- training --------------------------------------------------------------------------------------------
@@ -104,13 +113,14 @@ _LOW, _PAIR = (1 << _BITS) - 1, (1 << 2 * _BITS) - 1
 
 
 def _train_cases(rng):
-    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs."""
+    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs, frequent pairs."""
     for tie in ("smallest", "first"):
         yield [], 3, tie
         yield [b"", b"a"], 3, tie
         yield [b"a" * 17, b"a" * 6], 9, tie
         yield [b"aaabdaaabac"], 3, tie
         yield {b"ab": 2, b"cd": 2, b"\0\0\xff": 1}, 4, tie, GPT2
+        yield [b"ab" * 90 + b"a" * 301, b"ba" * 70 + b"a" * 150], 12, tie  # so many places that they are merged at once
         for letters, n in ((2, 8), (3, 30), (20, 60)):
             yield [bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist()) for _ in range(n)], 40, tie
 
@@ -126,25 +136,20 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
     returns   [(left id, right id)]; merge k makes id 256 + k
 
     All distinct pieces lie in one row. A pair keeps the list of its places there, so a merge visits only those: at most as
-    many visits in all as there are bytes. Counts never rise, so pairs wait in one list per count; whether a pair still has
-    the count of its list is seen when its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
+    many visits in all as there are bytes. Frequent pairs are merged at all places at once (NumPy), the many rare ones in a plain
+    loop. Counts never rise, so pairs wait in one list per count; whether a pair still has the count of its list is seen when
+    its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
     """
     if tie not in ("smallest", "first"):
         raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
     if not 0 <= merges <= _LOW - 256 or sorted(alphabet) != list(RAW):
         raise ValueError(f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes")
-    symbol, weight, number = [-1], [0], {byte: i for i, byte in enumerate(alphabet)}
-    for piece, times in Counter(pieces).items():
-        symbol += map(number.__getitem__, piece)
-        symbol.append(-1)  # no merge crosses it
-        weight += [times] * (len(piece) + 1)
-    # A token lies on as many places as it has bytes: its id stands at its first place in `symbol` and at its last in `ends`.
-    ends, size, weigh = symbol.copy(), [1] * 256, weight.__getitem__
-    places, waiting, counts = {}, {}, []  # pair -> first places of its occurrences; count -> pairs; counts as a heap
+    row = _Row(pieces, alphabet)
+    places, waiting, counts, now, learned = {}, {}, [], None, []  # pair -> its places; count -> pairs; counts as a heap
 
-    def wait(pair, where):
+    def wait(pair, where, count):
         """Put a pair in the line of its count; in the first rule its earliest place decides its turn there."""
-        count = weigh(where[0]) if len(where) == 1 else sum(map(weigh, where))
+        places[pair] = where
         if count not in waiting:
             waiting[count] = []
             heapq.heappush(counts, -count)
@@ -154,62 +159,118 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
         else:
             waiting[count].append(turn)
 
-    for i, (left, right) in enumerate(itertools.pairwise(symbol)):
-        if left >= 0 and right >= 0:
-            places.setdefault(left << _BITS | right, []).append(i)
-    now, learned = None, []
-    for pair, where in places.items():
-        wait(pair, where)
+    for found in row.pairs():
+        wait(*found)
     while counts and len(learned) < merges:
         now = -heapq.heappop(counts)
         line = waiting[now]
         heapq.heapify(line)
         while line and len(learned) < merges:
-            turn = heapq.heappop(line)
-            pair = turn & _PAIR
+            pair = heapq.heappop(line) & _PAIR
             left, right = pair >> _BITS, pair & _LOW
-            step = size[left]
             before = places.pop(pair)
-            where = [i for i in before if symbol[i] == left and symbol[i + step] == right]
-            if len(where) < len(before) and (not where or sum(map(weigh, where)) < now or where[0] != before[0]):
-                if where:
-                    places[pair] = where
-                    wait(pair, where)
-                continue
-            new = _merge(symbol, ends, size, where, left, right)
-            learned.append((left, right))
-            places |= new
-            for pair, where in new.items():
-                wait(pair, where)
+            where, count = row.still(before, left, right)
+            if where and count == now and where[0] == before[0]:
+                learned.append((left, right))
+                for found in row.merge(where, left, right):
+                    wait(*found)
+            elif where:
+                wait(pair, where, count)
         del waiting[now]
     return learned
 
 
-def _merge(symbol, ends, size, where, left, right):
-    """Join a pair at all its places. Returns {new pair: its places}, some of which may be gone again by the end of a run such as a a a a."""
-    new, step, whole = len(size), size[left], size[left] + size[right]
-    size.append(whole)
-    found = {}
-    for i in where:
-        if symbol[i] != left or symbol[i + step] != right:  # a a a: its second pair went with its first
-            continue
-        after = i + whole
-        x, y = ends[i - 1], symbol[after]
-        symbol[i] = ends[after - 1] = new
-        symbol[i + step] = -2
-        if x >= 0:
-            pair = x << _BITS | new
-            if pair in found:
-                found[pair].append(i - size[x])
-            else:
-                found[pair] = [i - size[x]]
-        if y >= 0:
-            pair = new << _BITS | y
-            if pair in found:
-                found[pair].append(i)
-            else:
-                found[pair] = [i]
-    return found
+_MANY = 100  # places of a pair, from which NumPy is faster than a loop
+
+
+class _Row:
+    """The distinct pieces one after the other, -1 between them, which no merge crosses.
+
+    A token lies on as many places as it has bytes: its id stands at its first place in `symbol` and at its last in `ends`.
+    Both are arrays of Python's, quick to read one by one; `symbols` and `all_ends` are NumPy's views of the same memory.
+    """
+
+    def __init__(self, pieces, alphabet):
+        counted = Counter(pieces)
+        lengths = np.fromiter(map(len, counted), np.int64, len(counted))
+        number = np.argsort(np.frombuffer(bytes(alphabet), np.uint8))
+        row = number[np.frombuffer(b"\0".join([b"", *counted, b""]) or b"\0", np.uint8)]
+        row[np.cumsum([0, *(lengths + 1)])[: len(row)]] = -1
+        self.symbol, self.ends = array("q", row.tobytes()), array("q", row.tobytes())
+        self.symbols, self.all_ends = np.frombuffer(self.symbol, np.int64), np.frombuffer(self.ends, np.int64)
+        self.weights = np.repeat([0, *counted.values()], [1, *(lengths + 1)])  # of each place: how often its piece comes
+        self.weigh, self.size = self.weights.tolist().__getitem__, [1] * 256
+
+    def pairs(self):
+        """All pairs of bytes, each as (pair, its places, its count)."""
+        left, right = self.symbols[:-1], self.symbols[1:]
+        at = np.flatnonzero((left >= 0) & (right >= 0))
+        return [(key >> 8 << _BITS | key & 255, where, count) for key, where, count in self._grouped(left[at] << 8 | right[at], at)]
+
+    def still(self, where, left, right):
+        """The places where a pair still stands, and its count there."""
+        step, symbol = self.size[left], self.symbol
+        if len(where) > _MANY:
+            where = np.array(where)
+            where = where[(self.symbols[where] == left) & (self.symbols[where + step] == right)]
+            return where.tolist(), int(self.weights[where].sum())
+        where = [i for i in where if symbol[i] == left and symbol[i + step] == right]
+        return where, sum(map(self.weigh, where))
+
+    def merge(self, where, left, right):
+        """Join a pair at all its places. Returns [(new pair, its places, its count)], some of them gone again by the end of a run such as a a a a."""
+        symbol, ends, size = self.symbol, self.ends, self.size
+        new, step, whole = len(size), size[left], size[left] + size[right]
+        size.append(whole)
+        if len(where) > _MANY:
+            return self._merge_many(np.array(where), left, right, new)
+        found = {}
+        for i in where:
+            if symbol[i] != left or symbol[i + step] != right:  # a a a: its second pair went with its first
+                continue
+            after = i + whole
+            x, y = ends[i - 1], symbol[after]
+            symbol[i] = ends[after - 1] = new
+            symbol[i + step] = -2
+            if x >= 0:
+                pair = x << _BITS | new
+                if pair in found:
+                    found[pair].append(i - size[x])
+                else:
+                    found[pair] = [i - size[x]]
+            if y >= 0:
+                pair = new << _BITS | y
+                if pair in found:
+                    found[pair].append(i)
+                else:
+                    found[pair] = [i]
+        return [(pair, where, sum(map(self.weigh, where))) for pair, where in found.items()]
+
+    def _merge_many(self, where, left, right, new):
+        """The same at all places at once."""
+        step, whole = self.size[left], self.size[new]
+        if left == right:  # of overlapping pairs every other one, from the first of the run
+            order = np.arange(len(where))
+            begins = np.diff(where, prepend=-whole) != step
+            where = where[(order - np.maximum.accumulate(np.where(begins, order, 0))) % 2 == 0]
+        self.symbols[where] = self.all_ends[where + whole - 1] = new
+        self.symbols[where + step] = -2
+        x, y = self.all_ends[where - 1], self.symbols[where + whole]
+        before, after = (x >= 0) & (x != new), y >= 0  # new new is found from its left side
+        x = x[before]
+        found = [(token << _BITS | new, at, count) for token, at, count in self._grouped(x, where[before] - [self.size[token] for token in x.tolist()])]
+        return found + [(new << _BITS | token, at, count) for token, at, count in self._grouped(y[after], where[after])]
+
+    def _grouped(self, keys, places):
+        """(key, its places, their weight) for each different key."""
+        if not len(keys):
+            return ()
+        both = np.sort(keys << 2 * _BITS | places)  # one sort of integers is faster than argsort
+        keys, places = both >> 2 * _BITS, both & _PAIR
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        counts, places = np.add.reduceat(self.weights[places], starts).tolist(), places.tolist()
+        ends = [*starts[1:].tolist(), len(places)]
+        return [(key, places[i:j], count) for key, i, j, count in zip(keys[starts].tolist(), starts.tolist(), ends, counts, strict=True)]
 
 
 # -- encoding --------------------------------------------------------------------------------------------
@@ -359,7 +420,8 @@ class Tokenizer:
         self._bytes = dict(zip(self.ids, self.tokens, strict=True)) | {i: text.encode() for text, i in self.specials.items()}
         self._rank = _ranks_of_tokens(self.tokens) if merges is None else _ranks_of_merges(self.merges)
         self._pieces = _Cache(self._piece)
-        self._stretches = _Cache(lambda stretch: [i for piece in _cut(stretch, self.pattern) for i in self._pieces[piece]])
+        cut = _cutter(self.pattern)
+        self._stretches = _Cache(lambda stretch: tuple([i for piece in cut(stretch) for i in self._pieces[piece]]))
 
     def _check(self):
         known, taken = set(self.tokens), {*self.ids, *self.specials.values()}
@@ -392,8 +454,9 @@ class Tokenizer:
         for part in [text] if isinstance(text, (str, bytes)) else text:
             for some in _stretches(_text(part), pattern):
                 stretches.update(some)
+        cut = _cutter(pattern)
         for stretch, times in stretches.items():
-            for piece in _cut(stretch, pattern):
+            for piece in cut(stretch):
                 pieces[piece] += times
         merges = train({_raw(piece): times for piece, times in pieces.items()}, room, tie, alphabet)
         tokens = vocabulary(merges, alphabet)
@@ -425,7 +488,7 @@ class Tokenizer:
 
     def _piece(self, piece):
         piece = _raw(piece)
-        return [self._id[piece]] if self.whole and piece in self._id else [self._id[token] for token in _join(piece, self._rank)]
+        return (self._id[piece],) if self.whole and piece in self._id else tuple([self._id[token] for token in _join(piece, self._rank)])
 
     def decode(self, ids):
         """ids -> bytes. Raises ValueError for an id that is no token's."""
