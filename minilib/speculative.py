@@ -284,8 +284,8 @@ class _Decoder(_Reader):
         other = draft.model if isinstance(draft, Staged) else draft
         if other.vocab_size != target.vocab_size:
             raise ValueError(f"draft must have the target's alphabet of {target.vocab_size} symbols, got one of {other.vocab_size}")
-        widths = gamma if isinstance(gamma, tuple) else (1,) * gamma
-        if not widths or not all(1 <= width <= target.vocab_size for width in widths):
+        widths = gamma if isinstance(gamma, tuple) else (1,) * gamma if isinstance(gamma, int) else ()
+        if not widths or not all(isinstance(width, int) and 1 <= width <= target.vocab_size for width in widths):
             raise ValueError(f"gamma must be 1 or more, or a tuple of widths from 1 to the {target.vocab_size} symbols there are, got {gamma}")
         self.chain = max(widths) == 1
         if isinstance(draft, Staged) and not self.chain:

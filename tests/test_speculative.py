@@ -1,0 +1,471 @@
+"""Speculative sampling: exact by enumeration and by chi-square, greedy to the byte for every model, states that go back."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from test_language_models import build, every_model
+
+from minilib import speculative as module
+from minilib.language_model import LanguageModel, check_ids, tree_mask
+from minilib.lstm import LSTM
+from minilib.naive import language_model as naive_language_model
+from minilib.naive import speculative as naive
+from minilib.speculative import BONUS, CORRECTION, DRAFT, Staged, residual, speculative, verify, verify_tree, widened
+from minilib.transformer import Transformer
+
+
+class Table(LanguageModel):
+    """A Markov chain of order 2: logits[a, b] after the symbols a b. The first symbol follows a 0."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.vocab_size = logits.shape[-1]
+        self.register_buffer("logits", torch.tensor(np.asarray(logits), dtype=torch.float64))
+
+    def init_state(self, batch_size):
+        return torch.zeros(batch_size, dtype=torch.int64)
+
+    def extend(self, ids, state):
+        check_ids(ids, self.vocab_size, dims=2)
+        before = torch.cat([state[:, None], ids[:, :-1]], 1)
+        return self.logits[before, ids], ids[:, -1]
+
+
+def table(seed, V=3, order=2, flat=1.0):
+    p = np.random.default_rng(seed).dirichlet(flat * np.ones(V), size=(V,) * order)
+    return Table(np.log(np.broadcast_to(p, (V, V, V))))
+
+
+def text_probability(model, prompt, text, **how):
+    """Of a text after a prompt, by the definition of `probabilities`."""
+    ids, total = [0, *prompt], 1.0
+    for x in text:
+        total *= naive_language_model.probabilities(model.logits[ids[-2], ids[-1]][None].numpy(), *how.values())[0, x]
+        ids.append(x)
+    return total
+
+
+# -- exact, by enumeration -----------------------------------------------------------------------------------
+
+
+class Script:
+    """Runs a program once for every way its random choices can fall, and knows how likely each way is.
+
+    A draw is a choice among the symbols. Whether a drafted symbol is kept is a choice between a uniform just below and one just above
+    min(1, wanted(x) / q(x)), where the rule must change its mind: with any other threshold the outcomes would carry wrong weights.
+    """
+
+    def __init__(self, monkeypatch):
+        self.real = {"verify": verify, "verify_tree": verify_tree}
+        for name in ("sample", "verify", "verify_tree"):
+            monkeypatch.setattr(module, name, getattr(self, name))
+
+    def outcomes(self, program):
+        """(weight, result) of every way."""
+        path = []
+        while path is not None:
+            self.path, self.at, self.weight = path, 0, 1.0
+            result = program()
+            yield self.weight, result
+            path = self.path
+            while path and path[-1][0] == len(path[-1][1]) - 1:
+                path.pop()
+            if path:
+                path[-1] = (path[-1][0] + 1, path[-1][1])
+            else:
+                path = None
+
+    def choose(self, weights):
+        if self.at == len(self.path):
+            self.path.append((0, [i for i, weight in enumerate(weights) if weight > 0]))
+        number, options = self.path[self.at]
+        self.at += 1
+        self.weight *= weights[options[number]]
+        return options[number]
+
+    def sample(self, logits, u):
+        return torch.tensor([self.choose(row) for row in logits.exp().tolist()])
+
+    def keep(self, wanted, q):
+        t = min(1.0, wanted / q)
+        kept = self.choose([1 - t, t])
+        return kept, t * (1 - 1e-12) if kept else t + (1 - t) * 1e-12
+
+    def verify(self, p, q, ids, u):
+        u = torch.full_like(u, 0.5)
+        for b, row in enumerate(ids.tolist()):
+            for i, x in enumerate(row):
+                kept, u[b, i] = self.keep(p[b, i, x].item(), q[b, i, x].item())
+                if not kept:
+                    break
+        return self.real["verify"](p, q, ids, u)
+
+    def verify_tree(self, p, q, ids, parents, u):
+        u = torch.full_like(u, 0.5)
+        for b in range(len(ids)):
+            node, wanted = 0, p[b, 0].numpy()
+            for i in range(1, len(parents)):
+                if parents[i] == node:
+                    kept, u[b, i] = self.keep(wanted[ids[b, i]], q[b, i, ids[b, i]].item())
+                    node, wanted = (i, p[b, i].numpy()) if kept else (node, naive.residual(wanted, q[b, i].numpy()))
+        return self.real["verify_tree"](p, q, ids, parents, u)
+
+
+HOWS = [(1.0, None, None), (0.6, None, None), (1.7, None, None), (1.0, 2, None), (1.0, None, 0.7), (1.4, 2, 0.8), (0, None, None)]
+PROMPT = [1, 2]
+
+
+def how_of(temperature, top_k, top_p):
+    return {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+
+def one_round(script, target, draft, gamma, how):
+    """The distribution of the text that one round begins and the target ends, which must be the target's own: {text: probability}."""
+    longest = (len(gamma) if isinstance(gamma, tuple) else gamma) + 1
+
+    def program():
+        decoder = module._Decoder(target, draft, gamma, how, torch.Generator())
+        decoder.start(torch.tensor([PROMPT]))
+        return tuple(decoder.round()[0][0].tolist())
+
+    total = dict.fromkeys(itertools.product(range(target.vocab_size), repeat=longest), 0.0)
+    for weight, new in script.outcomes(program):
+        for rest in itertools.product(range(target.vocab_size), repeat=longest - len(new)):
+            total[new + rest] += weight * text_probability(target, PROMPT + list(new), rest, **how)
+    return total
+
+
+@pytest.mark.parametrize("gamma,how", [*itertools.product([1, 2, (2,), (3,)], HOWS), ((2, 1), HOWS[0]), ((2, 1), HOWS[3]), ((2, 2), HOWS[5])], ids=str)
+def test_one_round_has_the_targets_distribution(gamma, how, monkeypatch):
+    target, how = table(0), how_of(*how)
+    found = one_round(Script(monkeypatch), target, table(1), gamma, how)
+    assert sum(found.values()) == pytest.approx(1, abs=1e-12)
+    for text, p in found.items():
+        assert p == pytest.approx(text_probability(target, PROMPT, text, **how), abs=1e-12)
+
+
+@pytest.mark.parametrize("how", HOWS[:2] + HOWS[3:5], ids=str)
+@pytest.mark.parametrize("gamma,inner", [(1, 1), (1, (2,)), (2, 1)], ids=str)
+def test_one_staged_round_has_the_targets_distribution(gamma, inner, how, monkeypatch):
+    target, how = table(0), how_of(*how)
+    found = one_round(Script(monkeypatch), target, Staged(table(1), table(2), inner), gamma, how)
+    for text, p in found.items():
+        assert p == pytest.approx(text_probability(target, PROMPT, text, **how), abs=1e-12)
+
+
+@pytest.mark.parametrize("draft,gamma,length", [(table(1), 1, 3), (table(1), (2,), 2), (Staged(table(1), table(2), 1), 1, 2)], ids=["chain", "tree", "staged"])
+def test_several_rounds_have_the_targets_distribution(draft, gamma, length, monkeypatch):
+    """With what lies between rounds: the states go back, and the next round begins where this one ended."""
+    target, total = table(0), {}
+    for weight, text in Script(monkeypatch).outcomes(lambda: tuple(speculative(target, draft, torch.tensor([PROMPT]), length, gamma=gamma).ids[0, 2:].tolist())):
+        total[text] = total.get(text, 0.0) + weight
+    for text in itertools.product(range(3), repeat=length):
+        assert total[text] == pytest.approx(text_probability(target, PROMPT, text, **how_of(1.0, None, None)), abs=1e-12)
+
+
+def test_rows_of_a_batch_are_exact_together(monkeypatch):
+    """All rows advance by the least, and still the joint distribution is the product of the target's: no row's luck shows in another's text."""
+    target, draft, prompts, total = table(0, V=2), table(1, V=2), [[0, 1], [1, 0]], {}
+    for weight, ids in Script(monkeypatch).outcomes(lambda: speculative(target, draft, torch.tensor(prompts), 2, gamma=1).ids[:, 2:].flatten().tolist()):
+        total[tuple(ids)] = total.get(tuple(ids), 0.0) + weight
+    for text in itertools.product(range(2), repeat=4):
+        want = [text_probability(target, prompt, part, **how_of(1.0, None, None)) for prompt, part in zip(prompts, (text[:2], text[2:]), strict=True)]
+        assert total[text] == pytest.approx(want[0] * want[1], abs=1e-12)
+
+
+def p_itself(p, q):
+    return p
+
+
+def p_without_what_was_refused(p, q):
+    """Right for a draft that always offers one and the same symbol; here: where q is largest."""
+    left = p.clone().scatter(-1, q.argmax(-1, keepdim=True), 0)
+    return torch.where(left.sum(-1, keepdim=True) > 0, left / left.sum(-1, keepdim=True), p)
+
+
+@pytest.mark.parametrize("wrong", [p_itself, p_without_what_was_refused])
+@pytest.mark.parametrize("gamma", [1, (2,)], ids=str)
+def test_enumeration_sees_a_wrong_rule(gamma, wrong, monkeypatch):
+    target, how = table(0), how_of(1.0, None, None)
+    monkeypatch.setattr(module, "residual", wrong)
+    found = one_round(Script(monkeypatch), target, table(1), gamma, how)
+    assert max(abs(p - text_probability(target, PROMPT, text, **how)) for text, p in found.items()) > 1e-2
+
+
+# -- exact, by counting ----------------------------------------------------------------------------------------
+
+
+V = 3
+
+
+def bigrams(text):
+    """Counts of pairs in a text, one added to each, as a draft."""
+    counts = np.ones((V, V))
+    np.add.at(counts, (text[:-1], text[1:]), 1)
+    return Table(np.log(np.broadcast_to(counts / counts.sum(1, keepdims=True), (V, V, V))))
+
+
+def drafts_for(target):
+    torch.manual_seed(0)
+    plain = speculative(target, target, torch.tensor([[0]]), 400, seed=9).ids[0].numpy()
+    nets = {"lstm": LSTM(V, 8).double(), "transformer": Transformer(V, 8, 1, 2, 16).double()}
+    for net in nets.values():
+        net.output.data *= 1.5 / net(torch.randint(V, (1, 200))).std()  # a fresh net bets near uniform; these have opinions
+    return {"counts": bigrams(plain), **nets}
+
+
+TARGET = table(7, flat=2.0)
+DRAFTS = drafts_for(TARGET)
+WAYS = {"chain": (3, 1), "tree": ((2, 1), 1), "batched": (3, 8)}  # gamma, rows
+
+
+def chi_square(ids, temperature):
+    """How far the symbols of ids (rows, time) stray from the target's distribution after each pair; of 18 degrees of freedom."""
+    counts = np.zeros((V, V, V))
+    for row in ids.numpy():
+        np.add.at(counts, (row[:-2], row[1:-1], row[2:]), 1)
+    want = (TARGET.logits / temperature).softmax(-1).numpy() * counts.sum(-1, keepdims=True)
+    assert (counts.sum(-1) > 0).all()
+    return ((counts - want) ** 2 / want).sum()
+
+
+def counted(draft, way, temperature):
+    gamma, rows = WAYS[way]
+    length = 800 if rows == 1 else 200
+    return chi_square(speculative(TARGET, DRAFTS[draft], torch.zeros(rows, 2, dtype=torch.int64), length, gamma=gamma, temperature=temperature, seed=1).ids[:, 2:], temperature)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("draft", DRAFTS)
+@pytest.mark.parametrize("way", WAYS)
+def test_frequencies_are_the_targets(way, draft, temperature):
+    # a right decoder exceeds 42.3 once in 1000 seeds; the seed is fixed
+    assert counted(draft, way, temperature) < 42.3
+
+
+@pytest.mark.parametrize("wrong", [p_itself, p_without_what_was_refused])
+@pytest.mark.parametrize("way", ["chain", "batched"])
+def test_frequencies_give_a_wrong_rule_away(way, wrong, monkeypatch):
+    monkeypatch.setattr(module, "residual", wrong)
+    assert counted("transformer", way, 0.6) > 80
+
+
+# -- the same as the definition, and as greedy decoding -------------------------------------------------------------
+
+
+def test_the_text_is_the_definitions_to_the_byte():
+    """From the same uniforms: a draft's, an acceptance's and the last draw's, in this order, each round."""
+    target, draft, prompts, gamma = table(0, 4), table(1, 4), [[1, 2], [3, 0], [2, 2]], 3
+    ours = speculative(target, draft, torch.tensor(prompts), 40, gamma=gamma, seed=4)
+    generator = torch.Generator().manual_seed(4)
+    uniforms = np.array([torch.rand(3, 2 * gamma + 1, generator=generator, dtype=torch.float64).numpy() for _ in range(60)])
+    after = lambda model: lambda text: np.exp(model.logits[text[-2], text[-1]].numpy())
+    assert ours.ids[:, 2:].tolist() == naive.speculative(after(target), after(draft), prompts, 40, gamma, uniforms).tolist()
+
+
+@torch.no_grad()
+def greedy(model, ids, length):
+    logits, state = model.extend(ids, model.init_state(len(ids)))
+    symbol, written = logits[:, -1].argmax(-1), []
+    for _ in range(length):
+        written.append(symbol)
+        logits, state = model.step(symbol, state)
+        symbol = logits.argmax(-1)
+    return torch.stack(written, 1)
+
+
+def cousin(model):
+    """A draft like the model: its weights a little off. Counts have none; theirs is the model itself."""
+    other = copy.deepcopy(model)
+    for p in other.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return other
+
+
+@every_model
+@torch.no_grad()
+def test_greedy_text_is_greedy_text(model, number):
+    model, ids = build(model, number)
+    want = greedy(model, ids[:, :7], 9)
+    random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
+    for draft in (cousin(model), random, Staged(cousin(model), random, 2)):
+        for gamma in [3] if isinstance(draft, Staged) or model.vocab_size < 2 else [1, 3, (2, 1)]:
+            for row in ([0], [0, 1, 2]):
+                got = speculative(model, draft, ids[row, :7], 9, gamma=gamma, temperature=0)
+                assert torch.equal(got.ids, torch.cat([ids[row, :7], want[row]], 1))
+
+
+@every_model
+@pytest.mark.parametrize("gamma", [3, (2, 1)], ids=str)
+@torch.no_grad()
+def test_states_go_back_to_what_was_kept(model, number, gamma):
+    """After each round the target, and the draft before its next one, stand where reading the text so far would have put them."""
+    model, ids = build(model, number)
+    gamma = gamma if model.vocab_size > 1 else 2
+    drafts = [cousin(model), Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))]
+    for draft in drafts if isinstance(gamma, tuple) else [*drafts, Staged(cousin(model), drafts[1], 2)]:
+        decoder = module._Decoder(model, draft, gamma, {}, torch.Generator().manual_seed(2))
+        decoder.start(ids[:2, :5])
+        text = ids[:2, :5]
+        for _ in range(4):
+            text = torch.cat([text, decoder.round()[0]], 1)
+            readers = [decoder, decoder.drafter.pair if isinstance(draft, Staged) else decoder.drafter]
+            for reader in readers:
+                logits, _ = reader.model.extend(reader.pending, reader.state)
+                torch.testing.assert_close(logits[:, -1], reader.model(text)[:, -1], rtol=1e-9, atol=1e-9)
+
+
+# -- how many, how fast ----------------------------------------------------------------------------------------------
+
+
+def test_a_draft_equal_to_the_target_is_always_kept():
+    target = table(0)
+    got = speculative(target, table(0), torch.tensor([[1]]), 12, gamma=3)
+    assert got.calls == 3 and got.writer[0].tolist() == 3 * [DRAFT, DRAFT, DRAFT, BONUS] and got.alpha == 1
+
+
+def test_a_draft_that_is_never_right_costs_a_call_a_symbol():
+    one = Table(np.broadcast_to([0.0, -1e9, -1e9], (3, 3, 3)))
+    other = Table(np.broadcast_to([-1e9, 0.0, -1e9], (3, 3, 3)))
+    got = speculative(one, other, torch.tensor([[0]]), 7, gamma=4)
+    assert got.calls == 7 and (got.writer == CORRECTION).all() and got.alpha == 0 and (got.ids == 0).all()
+    assert speculative(one, other, torch.tensor([[0]]), 7, gamma=(3,)).calls < 7  # the third of three different symbols is right
+
+
+@pytest.mark.parametrize("gamma", [1, 3, 5])
+def test_symbols_for_each_call_follow_the_formula(gamma):
+    """Where each symbol is kept independently: models without memory. Within 4 standard errors, passed by a right decoder 9,999 times in 10,000."""
+    rng = np.random.default_rng(3)
+    p, q = (rng.dirichlet(np.ones(8)) for _ in range(2))
+    target, draft = (Table(np.log(np.broadcast_to(row, (8, 8, 8)))) for row in (p, q))
+    alpha = np.minimum(p, q).sum()
+    got = speculative(target, draft, torch.tensor([[0]]), 1200, gamma=gamma)
+    chance = np.array([alpha**k * (1 - alpha) for k in range(gamma)] + [alpha**gamma])
+    spread = np.sqrt((chance * np.arange(1, gamma + 2) ** 2).sum() - naive.expected_symbols(np.array([alpha]), gamma)[0] ** 2)
+    assert abs(got.ids.shape[1] / got.calls - naive.expected_symbols(np.array([alpha]), gamma)[0]) < 4 * spread / got.calls**0.5 + 2 * gamma / got.calls
+    assert abs(got.alpha - alpha) < 4 * (alpha * (1 - alpha) / got.calls) ** 0.5
+
+
+def test_figures_of_the_paper():
+    """Leviathan et al., table 1 in part: operations and speed of alpha 0.8 with gamma 5 and of alpha 0.9 with gamma 2 and 10, c near 0."""
+    found = [naive.speedup(np.array([alpha]), gamma, 0.0)[0] for alpha, gamma in [(0.6, 2), (0.7, 3), (0.8, 2), (0.8, 5), (0.9, 2), (0.9, 10)]]
+    assert found == pytest.approx([1.96, 2.53, 2.44, 3.69, 2.71, 6.86], abs=0.005)
+
+
+def test_it_pays_exactly_where_alpha_exceeds_c():
+    alpha = np.linspace(0.05, 0.95, 19)
+    for c in (0.1, 0.32, 0.61, 2.0):
+        assert ((naive.best_gamma(alpha, c, 30) > 0) == (alpha > c)).all()
+
+
+def test_acceptance_rate_is_one_minus_total_variation():
+    p, q = torch.tensor([[0.5, 0.3, 0.2], [1, 0, 0]]).double(), torch.tensor([[0.2, 0.3, 0.5], [0, 0, 1]]).double()
+    assert module.acceptance_rate(p, q).item() == pytest.approx((0.7 + 0) / 2)
+
+
+def test_residual_by_hand():
+    p, q = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.2, 0.2, 0.6]).double()
+    torch.testing.assert_close(residual(p, q), torch.tensor([0.75, 0.25, 0]).double())
+    assert torch.equal(residual(p, p), p)
+
+
+def test_a_wider_transformer_is_the_same_function():
+    model, ids = Transformer(11, 12, 2, 3, 8).double(), torch.randint(11, (2, 20))
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    wide = widened(model, 3)
+    assert wide.blocks[0].qkv.numel() == 9 * model.blocks[0].qkv.numel()
+    torch.testing.assert_close(wide(ids), model(ids), rtol=1e-9, atol=1e-9)
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+PLAIN, ONE = table(0), torch.tensor([[1]])
+
+
+@pytest.mark.parametrize("gamma", [0, -1, (), (0,), (2, 0), (4,), 2.5, "3"], ids=str)
+def test_a_gamma_that_drafts_nothing_is_refused(gamma):
+    with pytest.raises(ValueError, match="gamma must be 1 or more, or a tuple of widths from 1 to the 3 symbols there are, got"):
+        speculative(PLAIN, table(1), ONE, 5, gamma=gamma)
+    with pytest.raises(ValueError, match="gamma must be"):
+        speculative(PLAIN, Staged(table(1), table(2), gamma), ONE, 5)
+
+
+def test_a_draft_with_another_alphabet_is_refused():
+    for draft in (table(1, V=4), Staged(table(1, V=4), table(2)), Staged(table(1), table(2, V=4))):
+        with pytest.raises(ValueError, match="draft must have the target's alphabet of 3 symbols, got one of 4"):
+            speculative(PLAIN, draft, ONE, 5)
+
+
+def test_a_staged_draft_offers_no_tree():
+    with pytest.raises(ValueError, match="gamma must be a number where the draft is Staged"):
+        speculative(PLAIN, Staged(table(1), table(2)), ONE, 5, gamma=(2, 1))
+
+
+@pytest.mark.parametrize("bad,error,words", [({"ids": ONE[:, :0]}, ValueError, "ids must have shape"), ({"ids": ONE + 2}, ValueError, "ids must lie in"), ({"ids": ONE.float()}, TypeError, "int64")])
+def test_bad_prompts_are_refused(bad, error, words):
+    with pytest.raises(error, match=words):
+        speculative(PLAIN, table(1), length=5, **bad)
+
+
+@pytest.mark.parametrize("bad", [{"length": -1}, {"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}])
+def test_bad_settings_are_refused(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must"):
+        speculative(PLAIN, table(1), ONE, **({"length": 5} | bad))
+
+
+def test_no_symbols_are_no_work():
+    got = speculative(PLAIN, table(1), ONE, 0)
+    assert torch.equal(got.ids, ONE) and got.calls == 0 and got.alpha == 0
+
+
+@pytest.mark.parametrize("gamma", [3, (2, 1)], ids=str)
+def test_a_model_that_gives_no_distribution_is_refused(gamma):
+    broken = Table(torch.full((3, 3, 3), torch.nan))
+    for pair in [(broken, PLAIN), (PLAIN, broken)]:
+        with pytest.raises(ValueError, match="must have rows ≥ 0 that sum to 1"):
+            speculative(*pair, ONE, 5, gamma=gamma)
+
+
+def test_rows_that_do_not_sum_to_one_are_refused():
+    p, q, ids, u = torch.full((1, 3, 4), 0.25), torch.full((1, 2, 4), 0.25), torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2)
+    assert verify(p, q, ids, u)[0].tolist() == [2]
+    for bad in (1.1 * p, p - 0.5, p * torch.nan):
+        with pytest.raises(ValueError, match="p must have rows ≥ 0 that sum to 1"):
+            verify(bad, q, ids, u)
+        with pytest.raises(ValueError, match="q must have rows"):
+            verify(p, bad[:, :2], ids, u)
+        with pytest.raises(ValueError, match="p must have rows"):
+            verify_tree(bad, p, ids.new_zeros(1, 3), [-1, 0, 0], torch.zeros(1, 3))
+        with pytest.raises(ValueError, match="q must have rows"):
+            module.acceptance_rate(p[0], bad[0])
+    with pytest.raises(ValueError, match=r"p must have shape \(1, 3, 4\), got \(1, 2, 4\)"):
+        verify(q, q, ids, u)
+    with pytest.raises(ValueError, match="parents must hold"):
+        verify_tree(p, p, ids.new_zeros(1, 3), [-1, 2, 0], torch.zeros(1, 3))
+    with pytest.raises(ValueError, match="alpha must lie in"):
+        module.expected_symbols(torch.tensor([1.5]), 3)
+    with pytest.raises(ValueError, match="c must be 0 or more"):
+        module.speedup(torch.tensor([0.5]), 3, -1)
+
+
+@pytest.mark.parametrize("gamma", [3, (2, 1, 1)], ids=str)
+def test_a_prompt_longer_than_the_context_slides(gamma):
+    """No refusal is needed: positions are relative, and each step sees the last `context` ones in each layer."""
+    torch.manual_seed(1)
+    model = Transformer(7, 8, 2, 2, context=4).double()
+    for p in model.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    ids = torch.randint(7, (1, 30))
+    assert torch.equal(speculative(model, cousin(model), ids, 20, gamma=gamma, temperature=0).ids[:, 30:], greedy(model, ids, 20))
+
+
+def test_a_tree_sees_ancestors_only():
+    mask = tree_mask([-1, 0, 0, 1])
+    assert mask.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1]]
+    with pytest.raises(ValueError, match="parents must hold"):
+        tree_mask([0])
