@@ -24,7 +24,7 @@ def _recur(a, out, h, back=False):
         return
     first, turn = (-1, lambda steps: list(steps)[::-1]) if back else (0, list)
     flip = (lambda t: t.flip(0)) if back else (lambda t: t)
-    chunks = 1 if out[0].numel() > 4096 and out.device.type == "cpu" else math.isqrt(T)
+    chunks = 1 if out[0].numel() > 512 and out.device.type == "cpu" else math.isqrt(T)
     Q = T // chunks
     cut = T - chunks * Q if back else chunks * Q  # fewer than `chunks` steps are left over, on the far side of the cut
     inside, left_over = (slice(cut, T), slice(0, cut)) if back else (slice(0, cut), slice(cut, T))

@@ -1,0 +1,45 @@
+"""Solutions to the exercises of lesson 25."""
+
+import numpy as np
+
+import minilib
+from minilib.naive import scan as naive
+
+
+def my_backward(a, h0, h, d):
+    later = np.concatenate([a[:, 1:], np.zeros((len(a), 1))], axis=1)  # the decay from t to t + 1; nothing comes from behind the end
+    G = naive.scan(later[:, ::-1], d[:, ::-1], np.zeros(len(a)))[:, ::-1]
+    before = np.concatenate([h0[:, None], h[:, :-1]], axis=1)
+    return G * before, G, a[:, 0] * G[:, 0]
+
+
+def backward_step_by_step(a, h0, h, d):
+    G, da, db = np.zeros(len(a)), np.zeros(a.shape), np.zeros(a.shape)
+    for t in reversed(range(a.shape[1])):
+        G = G + d[:, t]
+        db[:, t], da[:, t] = G, G * (h[:, t - 1] if t else h0)
+        G = a[:, t] * G
+    return da, db, G
+
+
+triples = lambda rng: [tuple(rng.normal(size=s) for s in [(B, T), (B,), (B, T), (B, T)]) for B, T in [(1, 1), (2, 2), (3, 8)]]
+
+
+def my_running_maximum(x):
+    x, stride = x.copy(), 1
+    while stride < len(x):
+        x[stride:] = np.maximum(x[stride:], x[:-stride])
+        stride *= 2
+    return x
+
+
+def my_work_and_depth(L, Q):
+    chunks = -(-L // Q)
+    first = min(Q, L)
+    inside = L - chunks  # each chunk of q steps takes q - 1
+    told = L - first  # every step behind the first chunk is told once
+    return inside + told, first - 1 + chunks - 1
+
+
+# Exercise 4: a pole closer to the circle hears a period more exactly, but must listen for longer, about 1 / (1 - r) bytes, before it
+# answers, and forgives no irregular line; one further away answers at once, to many periods.
