@@ -1,0 +1,41 @@
+"""Solutions to the exercises of lesson 05."""
+
+import numpy as np
+
+import minilib
+from minilib.lab import strokes
+from minilib.naive import handwriting as naive
+
+
+def my_rho_gradient(y, x):
+    M = (y.shape[1] - 1) // 6
+    pi, mu1, mu2, s1, s2, rho_hat = y[:, 1:].reshape(-1, 6, M).transpose(1, 0, 2)
+    u, v = (x[:, :1] - mu1) / np.exp(s1), (x[:, 1:2] - mu2) / np.exp(s2)
+    size, sign = np.abs(rho_hat), np.where(rho_hat < 0, -1, 1)
+    q = size + np.log1p(np.exp(-2 * size)) - np.log(2)  # ln cosh ρ̂
+    left = 2 / (1 + np.exp(2 * size))  # 1 - |ρ|
+    ur, vr = u - sign * v + sign * left * v, v - sign * u + sign * left * u  # u - ρv and v - ρu
+    logs = pi - s1 - s2 + q - 0.5 * (v**2 + (ur * np.exp(q)) ** 2)
+    gamma = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
+    return gamma * (np.exp(2 * q) * ur * vr + np.tanh(rho_hat))
+
+
+def points_and_outputs(rng):
+    for n, M, scale in [(1, 1, 1), (6, 3, 1), (4, 2, 3)]:
+        yield scale * rng.normal(size=(n, 1 + 6 * M)), rng.normal(size=(n, 3))
+    yield np.array([[0, 0, 0, 0, 0, 0, 15.0]]), np.array([[0.4, 0.4 + 1e-7, 0]])
+
+
+def my_change(a, b):
+    return np.log(a) + np.log(b)  # a density is per unit of area, and the area grows by a b
+
+
+def change_by_density(a, b):
+    y, scale = np.random.default_rng(0).normal(size=7), np.array([a, b, 1.0])
+    scaled = y + np.array([0, 0, y[2] * (a - 1), y[3] * (b - 1), np.log(a), np.log(b), 0])
+    return naive.log_density(y, np.array([0.3, -0.2, 0.0])) - naive.log_density(scaled, scale * np.array([0.3, -0.2, 0.0]))
+
+
+def my_slant(points):
+    drawn = points[1:, :2][points[:-1, 2] == 0]  # after a lift the pen moves through the air
+    return float((drawn[:, 0] * drawn[:, 1]).sum() / (drawn[:, 1] ** 2).sum())
