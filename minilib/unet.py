@@ -55,8 +55,8 @@ def _pool_cases(rng):
 def max_pool(x):
     """The largest of each 2 × 2 pixels. Among equals the first, row by row, gets the gradient. Raises ValueError for an odd side."""
     _maps("x", x)
-    if x.shape[2] % 2 or x.shape[3] % 2:
-        raise ValueError(f"x must have even height and width, got {tuple(x.shape[2:])}")
+    if x.shape[2] % 2 or x.shape[3] % 2 or not min(x.shape[2:]):
+        raise ValueError(f"x must have even height and width, 2 or more, got {tuple(x.shape[2:])}")
     return nn.functional.max_pool2d(x, 2)
 
 
@@ -76,8 +76,8 @@ def up_conv(x, w, b):
     if tuple(w.shape[2:]) != (2, 2):
         raise ValueError(f"w must have 2 × 2 kernels, got {tuple(w.shape[2:])}")
     B, C, H, W = x.shape
-    four = (w.reshape(C, -1).t() @ x.reshape(B, C, H * W)).view(B, -1, 2, 2, H, W)
-    return four.permute(0, 1, 4, 2, 5, 3).reshape(B, -1, 2 * H, 2 * W) + b[:, None, None]
+    four = (w.reshape(C, -1).t() @ x.reshape(B, C, H * W)).view(B, len(b), 2, 2, H, W)
+    return four.permute(0, 1, 4, 2, 5, 3).reshape(B, len(b), 2 * H, 2 * W) + b[:, None, None]
 
 
 def _crop_cases(rng):
@@ -88,6 +88,7 @@ def _crop_cases(rng):
 @twin(naive.crop, cases=_crop_cases)
 def crop(x, height, width):
     """The middle height × width pixels; an odd remainder is cut from the bottom and the right."""
+    _maps("x", x)
     H, W = x.shape[2:]
     if not (1 <= height <= H and 1 <= width <= W):
         raise ValueError(f"height and width must lie in 1 to {H} and 1 to {W}, got {height} and {width}")
@@ -226,10 +227,15 @@ def pixel_loss(logits, labels, weights):
 
     logits (batch, classes, height, width); labels (batch, height, width) int64; weights (batch, height, width)
     """
+    _maps("logits", logits)
+    if not logits.numel():
+        raise ValueError(f"logits must have at least one pixel, got shape {tuple(logits.shape)}")
     shape = (len(logits), *logits.shape[2:])
     for name, value in (("labels", labels), ("weights", weights)):
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, as logits have, got {tuple(value.shape)}")
+    if labels.dtype != torch.int64 or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
+        raise ValueError(f"labels must be int64 from 0 to {logits.shape[1] - 1}, got {labels.dtype} from {labels.min()} to {labels.max()}")
     return (weights * nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
 
 
@@ -261,10 +267,10 @@ def weight_map(instances, class_weight, w0=10.0, sigma=5.0):
     Distances are exact. A squared distance is a sum over the axes, so it is minimised along rows, then along columns:
     O(instances · H² · W) time instead of O(H² · W²), O(instances · H · W) memory.
     """
-    if instances.dim() != 3 or instances.is_floating_point():
-        raise ValueError(f"instances must be integers of shape (batch, height, width), got {instances.dtype} of shape {tuple(instances.shape)}")
-    if tuple(class_weight.shape) != (2,) or not sigma > 0:
-        raise ValueError(f"class_weight must have shape (2,) and sigma be positive, got {tuple(class_weight.shape)} and {sigma}")
+    if instances.dim() != 3 or instances.is_floating_point() or not len(instances):
+        raise ValueError(f"instances must be integers of shape (batch, height, width), batch 1 or more, got {instances.dtype} of shape {tuple(instances.shape)}")
+    if tuple(class_weight.shape) != (2,) or not class_weight.is_floating_point() or not sigma > 0:
+        raise ValueError(f"class_weight must have shape (2,) and a float dtype and sigma be positive, got {tuple(class_weight.shape)}, {class_weight.dtype} and {sigma}")
     w = class_weight[(instances != 0).long()]
     borders = [w0 * torch.exp(-(_two_nearest(picture, w.dtype).square()) / (2 * sigma**2)) for picture in instances]
     return w + torch.stack(borders)
@@ -316,8 +322,8 @@ def elastic(images, displacement):
         raise ValueError(f"images must have shape (batch, height, width), got {tuple(images.shape)}")
     B, H, W = images.shape
     g = displacement.shape[-1]
-    if tuple(displacement.shape) != (B, 2, g, g):
-        raise ValueError(f"displacement must have shape ({B}, 2, g, g), got {tuple(displacement.shape)}")
+    if tuple(displacement.shape) != (B, 2, g, g) or not g or not displacement.is_floating_point():
+        raise ValueError(f"displacement must be floats of shape ({B}, 2, g, g), g 1 or more, got {displacement.dtype} of shape {tuple(displacement.shape)}")
     field = _bicubic(H, displacement) @ displacement @ _bicubic(W, displacement).t()  # (B, 2, H, W)
     i, j = torch.arange(H, device=field.device)[:, None], torch.arange(W, device=field.device)
     y, x = _mirror(i + field[:, 0], H), _mirror(j + field[:, 1], W)
@@ -383,6 +389,8 @@ def tile_predict(net, images, tile, margin, step):
     """
     _maps("images", images)
     B, _, H, W = images.shape
+    if min(H, W, step) < 1:
+        raise ValueError(f"images must have at least one pixel and step be 1 or more, got {H} × {W} and {step}")
     if margin < 0 or margin % 2 or tile - margin < step:
         raise ValueError(f"tile must be at least step = {step} larger than an even margin, so that tiles can start {step} pixels apart, got {tile} with margin {margin}")
     inner = tile - margin

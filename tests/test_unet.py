@@ -117,6 +117,12 @@ def test_images_of_other_sizes_are_refused():
             net(bad)
 
 
+def test_no_pictures_give_no_pictures():
+    net = UNet(1, 2, 1, 1)
+    assert net(torch.zeros(0, 1, 18, 20)).shape == (0, 2, 2, 4)
+    assert net.predict(torch.zeros(0, 1, 5, 6)).shape == (0, 2, 5, 6)
+
+
 def test_the_net_from_torchs_layers():
     """Third opinion: figure 1 written down once more with torch's functions, at three levels."""
     net = UNet(2, 3, 4, 2).double()
@@ -274,7 +280,9 @@ REFUSED = [
     (lambda: conv2d(torch.zeros(1, 1, 2, 5), torch.zeros(3, 1, 3, 3), torch.zeros(3)), r"x must be at least as large as the kernel \(3, 3\), got \(2, 5\)"),
     (lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(3, 2, 2, 2), torch.zeros(2)), "2 input channels on axis 0"),
     (lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(2, 1, 3, 3), torch.zeros(1)), r"w must have 2 × 2 kernels, got \(3, 3\)"),
-    (lambda: max_pool(torch.zeros(1, 1, 4, 5)), r"x must have even height and width, got \(4, 5\)"),
+    (lambda: max_pool(torch.zeros(1, 1, 4, 5)), r"x must have even height and width, 2 or more, got \(4, 5\)"),
+    (lambda: max_pool(torch.zeros(1, 1, 0, 4)), r"x must have even height and width, 2 or more, got \(0, 4\)"),
+    (lambda: crop(torch.zeros(4, 4), 2, 2), "x must be floats of shape"),
     (lambda: max_pool(torch.zeros(4, 4)), "x must be floats of shape"),
     (lambda: naive.max_pool(np.zeros((1, 1, 3, 4))), "x must have even sides, got 3 × 4"),
     (lambda: crop(torch.zeros(1, 1, 4, 4), 5, 2), "height and width must lie in 1 to 4 and 1 to 4, got 5 and 2"),
@@ -283,11 +291,20 @@ REFUSED = [
     (lambda: output_size(10, -1), "depth must be 0 or more, got -1"),
     (lambda: pixel_loss(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 4, dtype=torch.int64), torch.zeros(1, 3, 3)), r"labels must have shape \(1, 3, 3\), as logits have, got \(1, 3, 4\)"),
     (lambda: pixel_loss(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.int64), torch.zeros(3, 3)), r"weights must have shape \(1, 3, 3\)"),
+    (lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 2), torch.ones(1, 1, 1)), "labels must be int64 from 0 to 1, got torch.int64 from 2 to 2"),
+    (lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), "labels must be int64 from 0 to 1, got torch.float32"),
+    (lambda: pixel_loss(torch.zeros(0, 2, 1, 1), torch.zeros(0, 1, 1, dtype=torch.int64), torch.ones(0, 1, 1)), "logits must have at least one pixel"),
     (lambda: weight_map(torch.zeros(1, 3, 3), torch.ones(2)), "instances must be integers of shape"),
+    (lambda: weight_map(torch.zeros(0, 3, 3, dtype=torch.int64), torch.ones(2)), "batch 1 or more"),
+    (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2, dtype=torch.int64)), "a float dtype"),
     (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(3)), r"class_weight must have shape \(2,\)"),
     (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2), sigma=0), "sigma be positive, got .* and 0"),
     (lambda: elastic(torch.zeros(1, 1, 3, 3), torch.zeros(1, 2, 3, 3)), r"images must have shape \(batch, height, width\)"),
-    (lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(1, 2, 3, 3)), r"displacement must have shape \(2, 2, g, g\), got \(1, 2, 3, 3\)"),
+    (lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(1, 2, 3, 3)), r"displacement must be floats of shape \(2, 2, g, g\), g 1 or more, got torch.float32 of shape \(1, 2, 3, 3\)"),
+    (lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(2, 2, 0, 0)), "g 1 or more"),
+    (lambda: elastic(torch.zeros(1, 3, 3), torch.zeros(1, 2, 3, 3, dtype=torch.int64)), "displacement must be floats"),
+    (lambda: UNet(1, 2, 1, 1).predict(torch.zeros(1, 1, 0, 5)), "images must have at least one pixel and step be 1 or more, got 0 × 5 and 2"),
+    (lambda: tile_predict(lambda x: x, torch.zeros(1, 1, 4, 4), 4, 0, 0), "step be 1 or more, got 4 × 4 and 0"),
 ]
 
 

@@ -1,0 +1,52 @@
+"""Solutions to the exercises of lesson 18."""
+
+import numpy as np
+import torch
+
+import minilib
+from minilib.naive import unet as naive
+from minilib.unet import UNet
+
+
+def my_up_conv(x, w, b):
+    B, _, H, W = x.shape
+    four = np.einsum("bihw,iokl->bohkwl", x, w)  # each pixel's four results, beside its row and its column
+    return four.reshape(B, -1, 2 * H, 2 * W) + b[:, None, None]
+
+
+def valid_sizes(depth, largest):
+    unit = 2**depth
+    least = 12 * unit - 8 + 1  # the margin and one pixel of output
+    return [size for size in range(least, largest + 1) if (size + 4) % unit == 0]
+
+
+def sizes_by_trying(depth, largest):
+    allowed = []
+    for size in range(1, largest + 1):
+        try:
+            allowed.append(size) if naive.output_size(size, depth) else None
+        except ValueError:
+            pass
+    return allowed
+
+
+def columns_seen(depth, p):
+    first, last = p, p
+    for _ in range(depth):  # up again: two convolutions, then two columns come from one
+        first, last = first // 2, (last + 4) // 2
+    last += 4  # the two convolutions of the bottom
+    for _ in range(depth):  # down: a column is pooled from two, which come from two convolutions
+        first, last = 2 * first, 2 * last + 1 + 4
+    return last - first + 1
+
+
+def columns_by_poking(depth, p):
+    net = UNet(1, 1, 1, depth)
+    sizes = sizes_by_trying(depth, 200)
+    width = next(size for size in sizes if naive.output_size(size, depth) > p)
+    for weight in net.parameters():
+        weight.data = weight.data.abs() + 0.1  # all positive: whatever grows is seen
+    poked = torch.ones(width, 1, sizes[0], width)
+    poked += 10 * torch.eye(width)[:, None, None]
+    with torch.no_grad():
+        return int((net(poked)[:, 0, 0, p] > net(torch.ones_like(poked[:1]))[0, 0, 0, p]).sum())
