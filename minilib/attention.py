@@ -39,7 +39,7 @@ def attention(q, k, v, visible=None, causal=False, window=None):
     causal   the queries are the last T of S steps: query t, at step t + S - T, sees no later key
     window   with causal: the number of steps seen, its own among them. Costs O(T window) time
     returns  (batch, heads, T, E); 0 where a query sees nothing
-    Raises TypeError for a mask that is not bool, ValueError for shapes that do not fit or a window without causal.
+    Raises TypeError for a mask that is not bool and for whole numbers, ValueError for shapes that do not fit or a window without causal.
     """
     T, S = _check_attention(q, k, v, visible, causal, window)
     if causal and window and T > 2 * window:  # a block of queries sees two blocks of keys at most
@@ -73,6 +73,9 @@ def _check_attention(q, k, v, visible, causal, window):
     for name, x, wanted in (("k", k, (B, H, S, D)), ("v", v, (B, H, S, v.shape[-1] if v.dim() else "E"))):
         if tuple(x.shape) != wanted:
             raise ValueError(f"{name} must have shape {wanted} beside q {tuple(q.shape)}, got {tuple(x.shape)}")
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not x.is_floating_point():
+            raise TypeError(f"{name} must be floating, got {x.dtype}")
     if visible is not None:
         if visible.dtype != torch.bool:
             raise TypeError(f"visible must be a bool tensor, True where a query may look, got {visible.dtype}")
@@ -176,7 +179,14 @@ def online_attention(q, k, v, block=128, causal=False):
 
 @twin(naive.sinusoid, cases=lambda rng: [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)])
 def sinusoid(position, C):
-    """Positions (T,) float as waves, sin and cos by turns (Vaswani et al. 2017, sec. 3.5): (T, C). Raises ValueError for odd C."""
+    """Positions (T,) float as waves, sin and cos by turns (Vaswani et al. 2017, sec. 3.5): (T, C).
+
+    Raises ValueError for odd C or positions that are not (T,), TypeError for whole numbers, to which the slow waves would be cut.
+    """
+    if position.dim() != 1:
+        raise ValueError(f"position must have shape (T,), got {tuple(position.shape)}")
+    if not position.is_floating_point():
+        raise TypeError(f"position must be floating, got {position.dtype}")
     if C % 2:
         raise ValueError(f"C must be even, got {C}")
     angle = position[:, None] * 10000 ** (-torch.arange(0, C, 2, dtype=torch.float64, device=position.device) / C).to(position)
@@ -193,12 +203,18 @@ def rope(x, position=0, base=10000.0):
     """Rotary positions, Su et al. 2021 (arXiv:2104.09864), eq. 34, with x_i paired to x_{i + D/2}.
 
     x (..., T, D), D even; position: of the first step, or of each, (T,) int64. Angles in float64, for positions beyond a
-    million in float32.
+    million in float32. Raises ValueError for shapes that do not fit, TypeError for an x of whole numbers.
     """
+    if x.dim() < 2:
+        raise ValueError(f"x must have shape (..., T, D), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be floating, got {x.dtype}")
     T, D = x.shape[-2:]
     if D % 2:
         raise ValueError(f"x must have an even last axis to be turned in pairs, got shape {tuple(x.shape)}")
     steps = position if isinstance(position, torch.Tensor) else torch.arange(position, position + T)
+    if steps.shape != (T,):
+        raise ValueError(f"position must be an int or have shape {(T,)}, got {tuple(steps.shape)}")
     angle = steps[:, None] * base ** (-torch.arange(0, D, 2, dtype=torch.float64, device=steps.device) / D)
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b = x.chunk(2, dim=-1)

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
     def __init__(self, width, heads, causal=True, window=None, residual=1.0):
         super().__init__()
-        if heads < 1 or width % (2 * heads):
+        if heads < 1 or width < 1 or width % (2 * heads):
             raise ValueError(f"heads must divide width into even parts, got heads={heads} and width={width}")
         self.heads, self.causal, self.window = heads, causal, window
         matrix = lambda rows, columns, size=1.0: nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))

@@ -297,6 +297,29 @@ def test_refusals():
         sinusoid(torch.zeros(3), 5)
 
 
+def test_whole_numbers_are_refused_where_they_would_be_cut():
+    """Regression: an int position made all waves but the fastest stand still, an int x was turned by cosines of 0 and 1."""
+    with pytest.raises(TypeError, match=r"position must be floating, got torch\.int64"):
+        sinusoid(torch.arange(3), 4)
+    with pytest.raises(TypeError, match=r"x must be floating, got torch\.int64"):
+        rope(torch.ones(2, 4, dtype=torch.int64))
+    for function in (attention, online_attention):
+        q, k, v = (x.long() for x in qkv(3, 3))
+        with pytest.raises(TypeError, match=r"q must be floating, got torch\.int64"):
+            function(q, k, v)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6])
+def test_positions_that_are_not_one_for_each_step_are_refused(steps):
+    """Regression: a single position in a tensor was given to every step."""
+    with pytest.raises(ValueError, match=rf"position must be an int or have shape \(5,\), got \({steps},\)"):
+        rope(torch.ones(2, 5, 4), torch.arange(steps))
+    with pytest.raises(ValueError, match=r"position must have shape \(T,\)"):
+        sinusoid(torch.zeros(2, steps), 4)
+    with pytest.raises(ValueError, match="x must have shape"):
+        rope(torch.ones(4))
+
+
 def heads(C=12, heads=3, S=0, position=0, window=None, **changed):
     given = {"x": torch.zeros(2, 4, C), "W_qkv": torch.zeros(3 * C, C), "W_out": torch.zeros(C, C), "heads": heads}
     given |= {"past_k": torch.zeros(2, 3, S, 4), "past_v": torch.zeros(2, 3, S, 4), "position": position, "window": window}

@@ -173,6 +173,11 @@ def test_sizes_below_one_are_refused(name):
         Transformer(**{"vocab_size": 5, "width": 8, "layers": 1, "heads": 2, "context": 4} | {name: 0})
 
 
+def test_a_block_of_no_channels_is_refused():
+    with pytest.raises(ValueError, match="heads must divide width into even parts, got heads=1 and width=0"):
+        Block(0, 1)
+
+
 def test_shapes_of_a_block_are_refused():
     block = Block(8, 2)
     with pytest.raises(ValueError, match="x must have shape"):
