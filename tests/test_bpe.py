@@ -175,6 +175,28 @@ def test_texts_without_much_in_them(text):
     assert 256 <= tokenizer.vocab_size <= 300
 
 
+@pytest.mark.parametrize("tie", ["smallest", "first"])
+def test_the_order_of_the_text_decides_who_was_met_first(tie):
+    """Counting stretches before cutting them keeps the order of the pieces, and with it the ties."""
+    text = lab.data.plays()["hamlet"][:20_000].decode(errors="ignore")
+    pieces = [piece.encode() for piece in naive.pretokenize(text, PATTERNS["gpt2"])]
+    tokenizer = Tokenizer.train(text, 400, tie=tie)
+    assert tokenizer.tokens == naive.vocabulary(naive.train(pieces, 144, tie))
+
+
+def test_the_linked_list_joins_as_the_definition_does():
+    """Every different piece of some plays, and these pieces glued to long ones, in both ways of joining."""
+    from minilib.bpe import _join, _join_long, _ranks_of_merges
+
+    text = b"".join(lab.data.plays()[name] for name in ("hamlet", "macbeth")).decode(errors="ignore")
+    tokenizer = Tokenizer.train(text, 2000)
+    rank = _ranks_of_merges(tokenizer.merges)
+    pieces = sorted({piece.encode() for piece in pretokenize(text, PATTERNS["gpt2"])})
+    for piece in [*pieces, *(b"".join(pieces[i : i + 20]) for i in range(0, len(pieces), 400))]:
+        want = naive.encode(piece, lambda left, right: rank((left, right), None))
+        assert _join(piece, rank) == _join_long([piece[i : i + 1] for i in range(len(piece))], rank) == want
+
+
 def test_a_million_letters_double_and_double():
     text = "a" * 1_000_000
     tokenizer = Tokenizer.train(text, 270)
