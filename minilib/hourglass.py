@@ -25,6 +25,14 @@ def _group_cases(rng):
         yield rng.normal(size=(2, T, 3)), k, shift
 
 
+def _check_look(C, W_q, W_kv, W_out, heads):
+    if heads < 1 or C % (2 * heads):
+        raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
+    for name, W, shape in (("W_q", W_q, (C, C)), ("W_kv", W_kv, (2 * C, C)), ("W_out", W_out, (C, C))):
+        if tuple(W.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(W.shape)}")
+
+
 @twin(naive.group, cases=_group_cases)
 def group(x, k, shift):
     """Steps in groups of k after a shift to the right: (batch, T, C) -> (batch, ceil(T / k), k, C), a view of a padded copy.
@@ -69,7 +77,9 @@ def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
 
     W_q, W_out (C, C); W_kv (2C, C), keys then values. All groups are rows of one batch of attentions with one query each.
     """
+    _check("groups", groups, ("batch", "G", "k", "C"))
     B, G, k, C = groups.shape
+    _check_look(C, W_q, W_kv, W_out, heads)
     if tuple(query.shape) != (B, G, C):
         raise ValueError(f"query must have shape {(B, G, C)} beside groups {tuple(groups.shape)}, got {tuple(query.shape)}")
     q = (query @ W_q.t()).view(B * G, 1, heads, C // heads).transpose(1, 2)  # (BG, H, 1, D)
@@ -133,6 +143,8 @@ def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, w
     returns         (batch, T, C); keys and values to keep: of the last `window` groups, or of all
     Raises ValueError if y does not hold exactly the groups that begin, or the past not the last ones before them.
     """
+    _check("x", x, ("batch", "T", "C"))
+    _check_look(x.shape[2], W_q, W_kv, W_out, heads)
     (B, T, C), D = x.shape, x.shape[2] // heads
     first, phase, end = -(-position // k), position % k, -(-(position + T) // k)
     if y.shape != (B, end - first, C):
@@ -217,6 +229,9 @@ class Hourglass(LanguageModel):
         check_ids(ids, self.vocab_size, dims=2)
         position, open_group, last, before, middle, after, way_up = state
         B, T, phase = *ids.shape, position % self.k
+        held = (B, self.k - 1 + position - self.k * -(-position // self.k), self.embed.shape[1])
+        if open_group.shape != held:
+            raise ValueError(f"state must be this model's after {position} symbols, its open group of shape {held}, got {tuple(open_group.shape)}")
         x, before = _run(self.before, nn.functional.embedding(ids, self.embed), before, position)
         steps = torch.cat([open_group, x], dim=1)
         G = steps.shape[1] // self.k  # groups that these symbols close
@@ -267,6 +282,8 @@ def multiply_adds(T, C, V, k, before, middle, after, context):
 
     C channels, V symbols; layers and context as in Hourglass. Counted are matrices, scores and weighted sums.
     """
+    if min(T, C, V, k, context) < 1 or min(before, middle, after) < 0:
+        raise ValueError(f"T, C, V, k and context must be 1 or more, got {T}, {C}, {V}, {k}, {context}; layers 0 or more, got {before}, {middle}, {after}")
 
     def layer(steps):
         full = min(steps, context)

@@ -1,11 +1,13 @@
 import math
 
 import pytest
+import test_language_models as laws
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+import minilib
 from minilib.hourglass import (
     Funnel,
     Hourglass,
@@ -121,6 +123,34 @@ def test_the_leak_is_exactly_where_the_shift_is_too_small(shift, residues):
         assert found == {t for t in range(T) if t % 4 in residues and (t + shift) // 4 * 4 < t}
 
 
+class Leaky(Hourglass):
+    """Hourglass with any shift: groups take their steps from further right; more text is read than is asked for, so that there are some."""
+
+    shift = 0
+
+    def forward(self, ids):
+        T = ids.shape[1]
+        return super().forward(torch.nn.functional.pad(ids, (0, self.k + -T % self.k)))[:, :T]
+
+    def _shortened(self, groups):
+        steps = groups.flatten(1, 2)[:, self.k - 1 - self.shift :]
+        return super()._shortened(torch.nn.functional.pad(steps, (0, 0, 0, self.k - 1 - self.shift)).view_as(groups))
+
+
+@pytest.mark.parametrize("number,k", [(1, 4), (2, 3), (3, 2), (4, 4)])  # of the model's cases: all ways down and up
+def test_the_law_of_causality_catches_every_smaller_shift(monkeypatch, number, k):
+    monkeypatch.setitem(laws.DECLARED, Leaky, laws.DECLARED[Hourglass])
+    for shift in range(k - 1):
+        monkeypatch.setattr(Leaky, "shift", shift)
+        with pytest.raises(AssertionError, match="the symbol at 1 leaks into the past"):
+            laws.test_causality(Leaky, number)
+        with pytest.raises(AssertionError):
+            laws.test_step_equals_forward(Leaky, number)
+        assert not minilib.check(Leaky, like=Hourglass)
+    monkeypatch.setattr(Leaky, "shift", k - 1)
+    laws.test_causality(Leaky, number)
+
+
 # -- the language model ----------------------------------------------------------------------------------
 
 
@@ -167,6 +197,15 @@ def test_a_step_reaches_the_future_through_the_middle_only_as_groups_close():
         moved = (model(changed) != before).any(-1)[0]
         heard_from = -(-t // 4) * 4
         assert moved.tolist() == [s == t or s >= heard_from for s in range(16)]
+
+
+@torch.no_grad()
+def test_a_state_of_another_place_is_refused():
+    model = Hourglass(7, 8, 3, 1, 1, 1, 2, context=4)
+    _, (position, *rest) = model.extend(torch.zeros(2, 5, dtype=torch.int64), model.init_state(2))
+    for state, rows in [((4, *rest), 2), ((6, *rest), 2), ((position, *rest), 1)]:
+        with pytest.raises(ValueError, match=r"state must be this model's after|past_k must have shape"):
+            model.extend(torch.zeros(rows, 2, dtype=torch.int64), state)
 
 
 @torch.no_grad()
@@ -335,12 +374,19 @@ def test_bad_shapes_are_named():
         ("k must be 1 or more", lambda: group(x, 0, 0)),
         ("groups must have shape", lambda: shorten_average(x)),
         ("W must have shape", lambda: shorten_linear(group(x, 4, 3), W)),
-        ("query must have shape", lambda: shorten_attention(x, group(x, 4, 3), W, W, W, 1)),
+        ("query must have shape", lambda: shorten_attention(x, group(x, 4, 3), W, torch.zeros(8, 4), W, 1)),
         ("y must have a group for each", lambda: up_repeat(y, 4, 9)),
         ("y must have a group for each", lambda: up_repeat(y, 4, 6, phase=4)),
         ("W must have shape", lambda: up_linear(y, W, 4, 8)),
         ("y must have shape", lambda: up_attention(x, y[:, 1:], W, torch.zeros(8, 4), W, 1, 4, *past)),
         ("past_k and past_v must have shape", lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 1, 4, *past, position=4)),
+        ("groups must have shape", lambda: shorten_attention(y, y, W, torch.zeros(8, 4), W, 1)),
+        ("heads must divide the 4 channels", lambda: shorten_attention(y, group(x, 4, 3), W, torch.zeros(8, 4), W, 3)),
+        ("W_kv must have shape", lambda: shorten_attention(y, group(x, 4, 3), W, W, W, 1)),
+        ("x must have shape", lambda: up_attention(x[0], y, W, torch.zeros(8, 4), W, 1, 4, *past)),
+        ("heads must divide the 4 channels", lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 0, 4, *past)),
+        ("W_out must have shape", lambda: up_attention(x, y, W, torch.zeros(8, 4), torch.zeros(4, 5), 1, 4, *past)),
+        ("context must be 1 or more", lambda: multiply_adds(0, 4, 4, 1, 0, 1, 0, 4)),
         ("ends must have shape", lambda: select(x, torch.zeros(2, 7, dtype=torch.bool))),
         ("y must have a unit for each end", lambda: expand(y, torch.ones(2, 8, dtype=torch.bool), W, W[None])),
         ("ids must lie in", lambda: word_ends(torch.tensor([[256]]))),
