@@ -180,7 +180,7 @@ def test_malformed_recordings_are_refused_by_name(tmp_path, old, new, words):
 
 
 def test_recordings_that_are_not_there_or_do_not_move(tmp_path):
-    with pytest.raises(ValueError, match="path must be a readable file, got .*none"):
+    with pytest.raises(ValueError, match=r"path must be a readable file, got .*none"):
         strokes.read_iam(tmp_path / "none.xml")
     (tmp_path / "empty.xml").write_text("<StrokeSet/>")
     with pytest.raises(ValueError, match=r"empty\.xml.*got none"):
