@@ -141,7 +141,10 @@ def best_gamma(alpha, c, limit=20):
 
 
 class Staged(NamedTuple):
-    """A draft with a draft of its own: what `draft` offers `model` verifies, and what that writes is offered to the target."""
+    """A draft with a draft of its own: what `draft` offers `model` verifies, and what that writes is offered to the target.
+
+    Both offers may be trees. In the outer one `model` draws the siblings itself, and the pair writes on from each of them.
+    """
 
     model: LanguageModel
     draft: object  # a LanguageModel, or Staged again
@@ -212,6 +215,30 @@ class _Reader:
     def back(self, mark):
         self.state, self.pending = mark
 
+    def fan(self, width):
+        """Each row `width` times."""
+        self.pending, self.state = _fan(self.pending, width), _fan(self.state, width)
+
+
+def _fan(tree, width):
+    return map_leaves(lambda leaf: leaf.repeat_interleave(width, 0) if isinstance(leaf, torch.Tensor) else leaf, tree)
+
+
+def _siblings(logits, u, how):
+    """As many symbols as u (rows, width) has columns, none twice: (rows, width), and what each was drawn from (rows, width, vocab)."""
+    ids, q = [], []
+    for noise in u.unbind(1):
+        q.append(probabilities(logits, **how))
+        ids.append(sample(q[-1].log(), noise))
+        logits = logits.scatter(1, ids[-1][:, None], -1e30)  # finite, so that a row always has something to offer
+    return torch.stack(ids, 1), torch.stack(q, 1)
+
+
+def _breadth_first(levels, B):
+    """[(ids (rows, width), q (rows, width, vocab)) of each level] -> ids (B, nodes), q (B, nodes, vocab)."""
+    ids, q = zip(*levels, strict=True)
+    return torch.cat([x.reshape(B, -1) for x in ids], 1), torch.cat([rows.reshape(B, -1, rows.shape[-1]) for rows in q], 1)
+
 
 class _Drafter(_Reader):
     """Offers the symbols of a tree, level by level.
@@ -232,48 +259,57 @@ class _Drafter(_Reader):
             if levels:
                 logits, state = self.model.step(levels[-1][0].flatten(), state)
             size = len(logits) // len(u) * width
-            levels.append(self._siblings(logits.double(), u[:, start : start + size].reshape(-1, width)))
+            levels.append(_siblings(logits.double(), u[:, start : start + size].reshape(-1, width), self.how))
             start += size
-            if width > 1:
-                state = map_leaves(lambda leaf, w=width: leaf.repeat_interleave(w, 0) if isinstance(leaf, torch.Tensor) else leaf, state)
-        ids, q = zip(*levels, strict=True)
-        return torch.cat([x.view(len(u), -1) for x in ids], 1), torch.cat([rows.view(len(u), -1, rows.shape[-1]) for rows in q], 1)
-
-    def _siblings(self, logits, u):
-        """As many symbols as u has columns, none twice: (rows, width), and what each was drawn from (rows, width, vocab)."""
-        ids, q = [], []
-        for noise in u.unbind(1):
-            q.append(probabilities(logits, **self.how))
-            ids.append(sample(q[-1].log(), noise))
-            logits = logits.scatter(1, ids[-1][:, None], -1e30)  # finite, so that a row always has something to offer
-        return torch.stack(ids, 1), torch.stack(q, 1)
+            state = _fan(state, width) if width > 1 else state
+        return _breadth_first(levels, len(u))
 
 
 class _StagedDrafter:
-    """Offers what a smaller pair of target and draft writes."""
+    """Offers what a smaller pair of target and draft writes. Where the tree fans out the smaller target draws siblings itself."""
 
-    def __init__(self, staged, gamma, how, generator):
-        self.gamma, self.pair = gamma, _Decoder(staged.model, staged.draft, staged.gamma, how, generator)
-        self.start = self.pair.start
+    def __init__(self, staged, widths, how, generator):
+        self.widths, self.how, self.pair = widths, how, _Decoder(staged.model, staged.draft, staged.gamma, how, generator)
+        self.start, self.read, self.mark, self.back, self.fan = self.pair.start, self.pair.read, self.pair.mark, self.pair.back, self.pair.fan
 
     def offer(self, u):
-        self.before = self.pair.mark()
-        ids, q = [], []
-        while sum(new.shape[1] for new in ids) < self.gamma:
+        before, levels, start, rows = self.mark(), [], 0, len(u)
+        while len(levels) < len(self.widths):
+            width = self.widths[len(levels)]
+            if width > 1:
+                size = rows // len(u) * width
+                levels.append(self._branch(u[:, start : start + size].reshape(rows, width)))
+                rows *= width
+            else:
+                ones = next((n for n, other in enumerate(self.widths[len(levels) :]) if other > 1), len(self.widths) - len(levels))
+                size = rows // len(u) * ones
+                levels += self._run(ones)
+            start += size
+        self.back(before)
+        return _breadth_first(levels, len(u))
+
+    def _branch(self, u):
+        pair = self.pair
+        logits, pair.state = pair.model.extend(pair.pending, pair.state)
+        ids, q = _siblings(logits[:, -1].double(), u, self.how)
+        pair.fan(u.shape[1])
+        pair.pending = ids.view(-1, 1)
+        pair.drafter.read(pair.pending)
+        return ids, q
+
+    def _run(self, length):
+        """That many symbols after each row, one a level."""
+        ids, q, missing = [], [], length
+        while missing > 0:
+            before = self.mark()
             new, _, p = self.pair.round()
-            ids.append(new)
-            q.append(p)
-        return torch.cat(ids, 1)[:, : self.gamma], torch.cat(q, 1)[:, : self.gamma]
-
-    def read(self, ids):
-        self.pair.back(self.before)
-        self.pair.read(ids)
-
-    def mark(self):
-        return self.pair.mark()
-
-    def back(self, mark):
-        self.pair.back(mark)
+            ids.append(new[:, :missing])
+            q.append(p[:, :missing])
+            missing -= new.shape[1]
+        if missing < 0:  # it wrote further than it was asked to
+            self.back(before)
+            self.read(ids[-1])
+        return list(zip(torch.cat(ids, 1).split(1, 1), torch.cat(q, 1).split(1, 1), strict=True))
 
 
 class _Decoder(_Reader):
@@ -288,9 +324,7 @@ class _Decoder(_Reader):
         if not widths or not all(isinstance(width, int) and 1 <= width <= target.vocab_size for width in widths):
             raise ValueError(f"gamma must be 1 or more, or a tuple of widths from 1 to the {target.vocab_size} symbols there are, got {gamma}")
         self.chain = max(widths) == 1
-        if isinstance(draft, Staged) and not self.chain:
-            raise ValueError(f"gamma must be a number where the draft is Staged, which offers a chain, got {gamma}")
-        self.drafter = _StagedDrafter(draft, len(widths), how, generator) if isinstance(draft, Staged) else _Drafter(draft, widths, how)
+        self.drafter = _StagedDrafter(draft, widths, how, generator) if isinstance(draft, Staged) else _Drafter(draft, widths, how)
         self.parents, level = [-1], [0]
         for width in widths:
             self.parents += [parent for parent in level for _ in range(width)]
@@ -314,6 +348,10 @@ class _Decoder(_Reader):
     def back(self, mark):
         super().back(mark[0])
         self.drafter.back(mark[1])
+
+    def fan(self, width):
+        super().fan(width)
+        self.drafter.fan(width)
 
     def round(self):
         """One call of the target: symbols (batch, won), who wrote them, and what they were drawn from (batch, won, vocab)."""

@@ -122,19 +122,19 @@ def how_of(temperature, top_k, top_p):
     return {"temperature": temperature, "top_k": top_k, "top_p": top_p}
 
 
-def one_round(script, target, draft, gamma, how):
+def one_round(script, target, draft, gamma, how, prompt=PROMPT):
     """The distribution of the text that one round begins and the target ends, which must be the target's own: {text: probability}."""
     longest = (len(gamma) if isinstance(gamma, tuple) else gamma) + 1
 
     def program():
         decoder = module._Decoder(target, draft, gamma, how, torch.Generator())
-        decoder.start(torch.tensor([PROMPT]))
+        decoder.start(torch.tensor([prompt]))
         return tuple(decoder.round()[0][0].tolist())
 
     total = dict.fromkeys(itertools.product(range(target.vocab_size), repeat=longest), 0.0)
     for weight, new in script.outcomes(program):
         for rest in itertools.product(range(target.vocab_size), repeat=longest - len(new)):
-            total[new + rest] += weight * text_probability(target, PROMPT + list(new), rest, **how)
+            total[new + rest] += weight * text_probability(target, prompt + list(new), rest, **how)
     return total
 
 
@@ -154,6 +154,16 @@ def test_one_staged_round_has_the_targets_distribution(gamma, inner, how, monkey
     found = one_round(Script(monkeypatch), target, Staged(table(1), table(2), inner), gamma, how)
     for text, p in found.items():
         assert p == pytest.approx(text_probability(target, PROMPT, text, **how), abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma,inner", [((2,), 1), ((2, 1), 1), ((1, 2), 1), ((2, 2), (2,)), ((2, 1), Staged(table(2, V=2), table(3, V=2), 1))], ids=str)
+def test_one_round_of_a_staged_tree_has_the_targets_distribution(gamma, inner, monkeypatch):
+    """Two symbols, as every branch multiplies what can happen; last, a draft for the draft of the draft."""
+    target, how = table(0, V=2), how_of(1.0, None, None)
+    draft = Staged(table(1, V=2), inner, 1) if isinstance(inner, Staged) else Staged(table(1, V=2), table(2, V=2), inner)
+    found = one_round(Script(monkeypatch), target, draft, gamma, how, prompt=[1, 0])
+    for text, p in found.items():
+        assert p == pytest.approx(text_probability(target, [1, 0], text, **how), abs=1e-12)
 
 
 @pytest.mark.parametrize("draft,gamma,length", [(table(1), 1, 3), (table(1), (2,), 2), (Staged(table(1), table(2), 1), 1, 2)], ids=["chain", "tree", "staged"])
@@ -292,7 +302,7 @@ def test_greedy_text_is_greedy_text(model, number):
     want = greedy(model, ids[:, :7], 9)
     random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
     for draft in (cousin(model), random, Staged(cousin(model), random, 2)):
-        for gamma in [3] if isinstance(draft, Staged) or model.vocab_size < 2 else [1, 3, (2, 1)]:
+        for gamma in [3] if model.vocab_size < 2 else [1, 3, (2, 1)]:
             for row in ([0], [0, 1, 2]):
                 got = speculative(model, draft, ids[row, :7], 9, gamma=gamma, temperature=0)
                 assert torch.equal(got.ids, torch.cat([ids[row, :7], want[row]], 1))
@@ -305,14 +315,16 @@ def test_states_go_back_to_what_was_kept(model, number, gamma):
     """After each round the target, and the draft before its next one, stand where reading the text so far would have put them."""
     model, ids = build(model, number)
     gamma = gamma if model.vocab_size > 1 else 2
-    drafts = [cousin(model), Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))]
-    for draft in drafts if isinstance(gamma, tuple) else [*drafts, Staged(cousin(model), drafts[1], 2)]:
+    random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
+    for draft in (cousin(model), random, Staged(cousin(model), random, 2), Staged(random, Staged(cousin(model), random, 1), 2)):
         decoder = module._Decoder(model, draft, gamma, {}, torch.Generator().manual_seed(2))
         decoder.start(ids[:2, :5])
         text = ids[:2, :5]
         for _ in range(4):
             text = torch.cat([text, decoder.round()[0]], 1)
-            readers = [decoder, decoder.drafter.pair if isinstance(draft, Staged) else decoder.drafter]
+            readers = [decoder]
+            while hasattr(readers[-1], "drafter"):
+                readers.append(getattr(readers[-1].drafter, "pair", readers[-1].drafter))
             for reader in readers:
                 logits, _ = reader.model.extend(reader.pending, reader.state)
                 torch.testing.assert_close(logits[:, -1], reader.model(text)[:, -1], rtol=1e-9, atol=1e-9)
@@ -325,6 +337,13 @@ def test_a_draft_equal_to_the_target_is_always_kept():
     target = table(0)
     got = speculative(target, table(0), torch.tensor([[1]]), 12, gamma=3)
     assert got.calls == 3 and got.writer[0].tolist() == 3 * [DRAFT, DRAFT, DRAFT, BONUS] and got.alpha == 1
+
+
+@pytest.mark.parametrize("gamma", [(1, 2, 1), (2, 1, 1), (1, 1, 2)], ids=str)
+def test_a_staged_tree_that_overshoots_a_fork_goes_back(gamma):
+    """The inner pair, all alike, writes four symbols where the tree has room for one or two: every round must still be kept to its end."""
+    got = speculative(table(0), Staged(table(0), table(0), 3), torch.tensor([[1]]), 16, gamma=gamma, temperature=0)
+    assert got.calls == 4 and got.alpha == 1
 
 
 def test_a_draft_that_is_never_right_costs_a_call_a_symbol():
@@ -399,11 +418,6 @@ def test_a_draft_with_another_alphabet_is_refused():
     for draft in (table(1, V=4), Staged(table(1, V=4), table(2)), Staged(table(1), table(2, V=4))):
         with pytest.raises(ValueError, match="draft must have the target's alphabet of 3 symbols, got one of 4"):
             speculative(PLAIN, draft, ONE, 5)
-
-
-def test_a_staged_draft_offers_no_tree():
-    with pytest.raises(ValueError, match="gamma must be a number where the draft is Staged"):
-        speculative(PLAIN, Staged(table(1), table(2)), ONE, 5, gamma=(2, 1))
 
 
 @pytest.mark.parametrize("bad,error,words", [({"ids": ONE[:, :0]}, ValueError, "ids must have shape"), ({"ids": ONE + 2}, ValueError, "ids must lie in"), ({"ids": ONE.float()}, TypeError, "int64")])
