@@ -276,9 +276,29 @@ def bench(device):
                 runs[name] = way and (lambda way=way, x=inputs: torch.autograd.grad(way(*x).sum(), x[:6]))
         yield f"time, {L:,} steps", {name: run and seconds(run, 8 if L < 4096 else 3, device) for name, run in runs.items()}
         yield f"peak memory, {L:,} steps", {name: run and peak_bytes(run, device) for name, run in runs.items()}
+    yield from _bench_block(device)
     if device.type == "cuda":
         del x, dt, A, B, C, D, h, inputs, runs
         yield from _bench_against_a_copy(device)
+
+
+def _bench_block(device):
+    """The whole block with the same weights, forward and backward, beside the loop that transformers falls back to without its CUDA kernels."""
+    from minilib.lab.measure import seconds
+
+    blocks = {"ours": Mixer(128, 16, layers=1).to(device), "transformers' loop": None}
+    try:
+        from transformers import MambaConfig
+        from transformers.models.mamba.modeling_mamba import MambaMixer
+
+        peer = MambaMixer(MambaConfig(hidden_size=128, state_size=16, conv_kernel=4, expand=2), layer_idx=0).to(device)
+        peer.load_state_dict(blocks["ours"].state_dict())
+        blocks["transformers' loop"] = peer
+    except ImportError:
+        pass
+    u = torch.randn(2, 256, 128, device=device)  # quadratic in the length: 1,024 steps take a minute
+    run = {"ours": lambda: blocks["ours"](u, blocks["ours"].init_state(2))[0].sum().backward(), "transformers' loop": lambda: blocks["transformers' loop"](u).sum().backward()}
+    yield "block of width 128, time, 256 steps", {name: blocks[name] and seconds(run[name], 3, device) for name in blocks}
 
 
 def _bench_against_a_copy(device):
