@@ -49,7 +49,7 @@ def _regex(pattern, text):
     return _compiled(pattern, 128 if text.isascii() else 0x10000 if max(text) < "\U00010000" else 0x110000)
 
 
-def _stretches(text, pattern, block=1 << 22):
+def _stretches(text, pattern, block=1 << 13):
     """Lists of stretches of the text, a block at a time, such that the pieces of the stretches are the pieces of the text."""
     if pattern not in _STRETCHES:
         yield [text]  # a pattern of the user's own may look anywhere
@@ -135,47 +135,53 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
     alphabet  the bytes in the order of their ids; naive.bpe.GPT2 gives the ties of HF's trainer
     returns   [(left id, right id)]; merge k makes id 256 + k
 
-    All distinct pieces lie in one row. A pair keeps the list of its places there, so a merge visits only those: at most as
-    many visits in all as there are bytes. Frequent pairs are merged at all places at once (NumPy), the many rare ones in a plain
-    loop. Counts never rise, so pairs wait in one list per count; whether a pair still has the count of its list is seen when
-    its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
+    All distinct pieces lie in one row. A pair keeps its count and the list of its places there, so a merge visits only those: at most
+    as many visits in all as there are bytes. What each new pair counts, the pair it replaces loses. Frequent pairs are merged at all
+    places at once (NumPy), the many rare ones in a plain loop. Counts never rise, so pairs wait in one list per count; whether a pair
+    still has the count of its list is seen when its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
     """
     if tie not in ("smallest", "first"):
         raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
     if not 0 <= merges <= _LOW - 256 or sorted(alphabet) != list(RAW):
         raise ValueError(f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes")
     row = _Row(pieces, alphabet)
-    places, waiting, counts, now, learned = {}, {}, [], None, []  # pair -> its places; count -> pairs; counts as a heap
+    places, count, waiting, levels, now, learned = {}, {}, {}, [], None, []  # pair -> its places, its count; count -> pairs; counts as a heap
 
-    def wait(pair, where, count):
+    def wait(pair):
         """Put a pair in the line of its count; in the first rule its earliest place decides its turn there."""
-        places[pair] = where
-        if count not in waiting:
-            waiting[count] = []
-            heapq.heappush(counts, -count)
-        turn = pair if tie == "smallest" else where[0] << 2 * _BITS | pair
-        if count == now:
-            heapq.heappush(waiting[count], turn)
+        level = count[pair]
+        turn = pair if tie == "smallest" else places[pair][0] << 2 * _BITS | pair
+        if level == now:
+            heapq.heappush(waiting[level], turn)
+        elif level in waiting:
+            waiting[level].append(turn)
         else:
-            waiting[count].append(turn)
+            waiting[level] = [turn]
+            heapq.heappush(levels, -level)
 
-    for found in row.pairs():
-        wait(*found)
-    while counts and len(learned) < merges:
-        now = -heapq.heappop(counts)
+    for pair, places[pair], count[pair] in row.pairs():
+        wait(pair)
+    while levels and len(learned) < merges:
+        now = -heapq.heappop(levels)
         line = waiting[now]
         heapq.heapify(line)
         while line and len(learned) < merges:
             pair = heapq.heappop(line) & _PAIR
             left, right = pair >> _BITS, pair & _LOW
-            before = places.pop(pair)
-            where, count = row.still(before, left, right)
-            if where and count == now and where[0] == before[0]:
+            if tie == "first" and count[pair] and not row.stands(left, right, places[pair][0]):
+                places[pair] = [i for i in places[pair] if row.stands(left, right, i)]
+                wait(pair)
+            elif count[pair] == now:
                 learned.append((left, right))
-                for found in row.merge(where, left, right):
-                    wait(*found)
-            elif where:
-                wait(pair, where, count)
+                for new, lost, where, times in row.merge(places[pair], left, right):
+                    places[new], count[new] = where, times
+                    count[lost] -= times
+                    wait(new)
+                del places[pair], count[pair]
+            elif count[pair]:
+                wait(pair)
+            else:
+                del places[pair], count[pair]
         del waiting[now]
     return learned
 
@@ -207,48 +213,41 @@ class _Row:
         at = np.flatnonzero((left >= 0) & (right >= 0))
         return [(key >> 8 << _BITS | key & 255, where, count) for key, where, count in self._grouped(left[at] << 8 | right[at], at)]
 
-    def still(self, where, left, right):
-        """The places where a pair still stands, and its count there."""
-        step, symbol = self.size[left], self.symbol
-        if len(where) > _MANY:
-            where = np.array(where)
-            where = where[(self.symbols[where] == left) & (self.symbols[where + step] == right)]
-            return where.tolist(), int(self.weights[where].sum())
-        where = [i for i in where if symbol[i] == left and symbol[i + step] == right]
-        return where, sum(map(self.weigh, where))
+    def stands(self, left, right, i):
+        return self.symbol[i] == left and self.symbol[i + self.size[left]] == right
 
     def merge(self, where, left, right):
-        """Join a pair at all its places. Returns [(new pair, its places, its count)], some of them gone again by the end of a run such as a a a a."""
+        """Join a pair at all its places. Returns [(new pair, the pair it replaces, its places, its count)], some of them gone again by the end of a run such as a a a a."""
         symbol, ends, size = self.symbol, self.ends, self.size
         new, step, whole = len(size), size[left], size[left] + size[right]
         size.append(whole)
         if len(where) > _MANY:
             return self._merge_many(np.array(where), left, right, new)
-        found = {}
+        befores, afters = {}, {}
         for i in where:
-            if symbol[i] != left or symbol[i + step] != right:  # a a a: its second pair went with its first
+            if symbol[i] != left or symbol[i + step] != right:  # another merge took it, or in a a a this one did
                 continue
             after = i + whole
             x, y = ends[i - 1], symbol[after]
             symbol[i] = ends[after - 1] = new
             symbol[i + step] = -2
             if x >= 0:
-                pair = x << _BITS | new
-                if pair in found:
-                    found[pair].append(i - size[x])
+                if x in befores:
+                    befores[x].append(i - size[x])
                 else:
-                    found[pair] = [i - size[x]]
+                    befores[x] = [i - size[x]]
             if y >= 0:
-                pair = new << _BITS | y
-                if pair in found:
-                    found[pair].append(i)
+                if y in afters:
+                    afters[y].append(i)
                 else:
-                    found[pair] = [i]
-        return [(pair, where, sum(map(self.weigh, where))) for pair, where in found.items()]
+                    afters[y] = [i]
+        found = [(new << _BITS | y, right << _BITS | y, at, sum(map(self.weigh, at))) for y, at in afters.items()]
+        return found + [(x << _BITS | new, x << _BITS | left, at, sum(map(self.weigh, at))) for x, at in befores.items()]
 
     def _merge_many(self, where, left, right, new):
         """The same at all places at once."""
         step, whole = self.size[left], self.size[new]
+        where = where[(self.symbols[where] == left) & (self.symbols[where + step] == right)]
         if left == right:  # of overlapping pairs every other one, from the first of the run
             order = np.arange(len(where))
             begins = np.diff(where, prepend=-whole) != step
@@ -256,10 +255,10 @@ class _Row:
         self.symbols[where] = self.all_ends[where + whole - 1] = new
         self.symbols[where + step] = -2
         x, y = self.all_ends[where - 1], self.symbols[where + whole]
-        before, after = (x >= 0) & (x != new), y >= 0  # new new is found from its left side
+        before, after = (x >= 0) & (x != new), y >= 0  # new new is found from its left side, where right left was
         x = x[before]
-        found = [(token << _BITS | new, at, count) for token, at, count in self._grouped(x, where[before] - [self.size[token] for token in x.tolist()])]
-        return found + [(new << _BITS | token, at, count) for token, at, count in self._grouped(y[after], where[after])]
+        found = [(x << _BITS | new, x << _BITS | left, *rest) for x, *rest in self._grouped(x, where[before] - [self.size[token] for token in x.tolist()])]
+        return found + [(new << _BITS | y, right << _BITS | (left if y == new else y), *rest) for y, *rest in self._grouped(y[after], where[after])]
 
     def _grouped(self, keys, places):
         """(key, its places, their weight) for each different key."""
