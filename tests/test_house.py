@@ -71,6 +71,7 @@ def test_every_topic_has_four_rooms():
     for topic in TOPICS:
         assert (ROOT / "minilib" / "naive" / f"{topic}.py").exists()
         assert (ROOT / "tests" / f"test_{topic}.py").exists()
+    assert {path.stem for path in (ROOT / "minilib" / "cuda").glob("[!_]*.py")} <= set(TOPICS)
 
 
 def blocks(language):

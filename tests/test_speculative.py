@@ -398,6 +398,8 @@ def test_a_wider_transformer_is_the_same_function():
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
     wide = widened(model, 3)
+    with pytest.raises(ValueError, match="times must be 1 or more, got 0"):
+        widened(model, 0)
     assert wide.blocks[0].qkv.numel() == 9 * model.blocks[0].qkv.numel()
     torch.testing.assert_close(wide(ids), model(ids), rtol=1e-9, atol=1e-9)
 

@@ -1,4 +1,4 @@
-"""The selective scan as two Triton kernels: states live in registers and never reach memory, but for one in every Q.
+"""The selective scan as two Triton kernels: states live in registers and never reach memory, but for one in every BACK_Q.
 
 Triton comes with torch's CUDA builds. Names and symbols are those of minilib/mamba.py, whose twin calls these and says what they compute.
 A program takes BLOCK_D channels of one text through all steps, in tiles of Q steps × N states × BLOCK_D channels.
@@ -8,10 +8,9 @@ import torch
 import triton
 import triton.language as tl
 
-Q = 16
-BLOCK_D = 8
-BACK_Q = 8
-BACK_BLOCK_D = 8
+# Powers of two; of thirteen combinations the fastest on an H200
+Q, BLOCK_D = 16, 8  # forward
+BACK_Q, BACK_BLOCK_D = 8, 8  # backward
 LOG2_E = tl.constexpr(1.4426950408889634)  # 2**(x · LOG2_E) = exp(x), and powers of two are what the hardware knows
 
 
