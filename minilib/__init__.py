@@ -32,7 +32,9 @@ def device(name=None):
         found = torch.device(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device must be one that this machine has, got {name!r}: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"device must be one that this machine has, got {name!r}: {str(error).splitlines()[0]}"
+        ) from None
     return found
 
 

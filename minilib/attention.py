@@ -13,14 +13,37 @@ from minilib.naive import attention as naive
 
 def _attention_cases(rng):
     """One step; odd sizes; one query on a cache; windows; scores in the thousands; rows that see nothing."""
-    qkv = lambda B, H, T, S, D, E: (rng.normal(size=(B, H, T, D)), rng.normal(size=(B, H, S, D)), rng.normal(size=(B, H, S, E)))
+    qkv = lambda B, H, T, S, D, E: (
+        rng.normal(size=(B, H, T, D)),
+        rng.normal(size=(B, H, S, D)),
+        rng.normal(size=(B, H, S, E)),
+    )
     yield *qkv(1, 1, 1, 1, 2, 2), None, True, None
     yield *qkv(2, 3, 7, 7, 5, 4), None, True, None
     yield *qkv(2, 3, 4, 7, 5, 4), None, False, None
-    yield *qkv(2, 1, 1, 6, 3, 3), None, True, None  # a fused kernel that aligns its triangle top left sees v[0] only
+    yield (
+        *qkv(2, 1, 1, 6, 3, 3),
+        None,
+        True,
+        None,
+    )  # a fused kernel that aligns its triangle top left sees v[0] only
     yield *qkv(1, 2, 3, 8, 4, 4), None, True, None
-    yield *qkv(1, 2, 5, 3, 4, 4), None, True, None  # more queries than keys: the first two see nothing
-    for T, S, window in [(9, 9, 1), (9, 9, 3), (8, 8, 4), (1, 6, 4), (3, 8, 2), (7, 9, 20), (7, 2, 3), (3, 0, 1)]:
+    yield (
+        *qkv(1, 2, 5, 3, 4, 4),
+        None,
+        True,
+        None,
+    )  # more queries than keys: the first two see nothing
+    for T, S, window in [
+        (9, 9, 1),
+        (9, 9, 3),
+        (8, 8, 4),
+        (1, 6, 4),
+        (3, 8, 2),
+        (7, 9, 20),
+        (7, 2, 3),
+        (3, 0, 1),
+    ]:
         yield *qkv(1, 2, T, S, 4, 4), None, True, window
     visible = rng.random((5, 6)) < 0.5
     visible[2], visible[3] = False, True
@@ -48,7 +71,11 @@ def attention(q, k, v, visible=None, causal=False, window=None):
             end = min(start + window, T)
             keys = slice(max(0, start + S - T - window + 1), max(0, end + S - T))
             seen = None if visible is None else visible[..., start:end, keys]
-            blocks.append(attention(q[..., start:end, :], k[..., keys, :], v[..., keys, :], seen, True, window))
+            blocks.append(
+                attention(
+                    q[..., start:end, :], k[..., keys, :], v[..., keys, :], seen, True, window
+                )
+            )
         return torch.cat(blocks, dim=-2)
     limited = bool(window) and S > window
     if causal and T == S and not limited and visible is None:
@@ -60,7 +87,9 @@ def attention(q, k, v, visible=None, causal=False, window=None):
         visible = allowed if visible is None else visible & allowed
     if visible is None:
         return nn.functional.scaled_dot_product_attention(q, k, v)
-    sees = visible.any(-1, keepdim=True)  # kernels differ on a row that sees nothing: let it see all, then blank it
+    sees = visible.any(
+        -1, keepdim=True
+    )  # kernels differ on a row that sees nothing: let it see all, then blank it
     out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=visible | ~sees)
     return out * sees
 
@@ -70,19 +99,34 @@ def _check_attention(q, k, v, visible, causal, window):
     if q.dim() != 4:
         raise ValueError(f"q must have shape (batch, heads, T, D), got {tuple(q.shape)}")
     (B, H, T, D), S = q.shape, k.shape[-2] if k.dim() > 1 else "S"
-    for name, x, wanted in (("k", k, (B, H, S, D)), ("v", v, (B, H, S, v.shape[-1] if v.dim() else "E"))):
+    for name, x, wanted in (
+        ("k", k, (B, H, S, D)),
+        ("v", v, (B, H, S, v.shape[-1] if v.dim() else "E")),
+    ):
         if tuple(x.shape) != wanted:
-            raise ValueError(f"{name} must have shape {wanted} beside q {tuple(q.shape)}, got {tuple(x.shape)}")
+            raise ValueError(
+                f"{name} must have shape {wanted} beside q {tuple(q.shape)}, got {tuple(x.shape)}"
+            )
     for name, x in (("q", q), ("k", k), ("v", v)):
         if not x.is_floating_point():
             raise TypeError(f"{name} must be floating, got {x.dtype}")
     if visible is not None:
         if visible.dtype != torch.bool:
-            raise TypeError(f"visible must be a bool tensor, True where a query may look, got {visible.dtype}")
-        if visible.dim() not in (2, 4) or visible.shape[-2:] != (T, S) or any(n not in (1, m) for n, m in zip(visible.shape[:-2], (B, H), strict=False)):
-            raise ValueError(f"visible must have shape {(T, S)} or {(B, H, T, S)}, got {tuple(visible.shape)}")
+            raise TypeError(
+                f"visible must be a bool tensor, True where a query may look, got {visible.dtype}"
+            )
+        if (
+            visible.dim() not in (2, 4)
+            or visible.shape[-2:] != (T, S)
+            or any(n not in (1, m) for n, m in zip(visible.shape[:-2], (B, H), strict=False))
+        ):
+            raise ValueError(
+                f"visible must have shape {(T, S)} or {(B, H, T, S)}, got {tuple(visible.shape)}"
+            )
     if window is not None and not (causal and window >= 1):
-        raise ValueError(f"window must be 1 or more and needs causal=True, got {window} and causal={causal}")
+        raise ValueError(
+            f"window must be 1 or more and needs causal=True, got {window} and causal={causal}"
+        )
     return T, S
 
 
@@ -120,7 +164,12 @@ class _Online(torch.autograd.Function):
         for rows, keys, future in _tiles(q, k, ctx.block, ctx.causal):
             P = _scores(q, k, rows, keys, future).sub_(lse[..., rows, None]).exp_()
             d_v[..., keys, :] = P.mT @ d_out[..., rows, :]
-            d_score = (d_out[..., rows, :] @ v[..., keys, :].mT).sub_(D[..., rows, None]).mul_(P).mul_(scale)
+            d_score = (
+                (d_out[..., rows, :] @ v[..., keys, :].mT)
+                .sub_(D[..., rows, None])
+                .mul_(P)
+                .mul_(scale)
+            )
             d_q[..., rows, :] += d_score @ k[..., keys, :]
             d_k[..., keys, :] = d_score.mT @ q[..., rows, :]
         return d_q, d_k, d_v, None, None
@@ -131,9 +180,17 @@ def _tiles(q, k, block, causal):
     T, S = q.shape[-2], k.shape[-2]
     for start in range(0, S if T else 0, block):
         end = min(start + block, S)
-        first = max(0, start - (S - T)) if causal else 0  # the query whose last key is the first of the tile
+        first = (
+            max(0, start - (S - T)) if causal else 0
+        )  # the query whose last key is the first of the tile
         hidden = end - 1 - (first + S - T)  # keys of the tile that it does not see
-        future = torch.ones(T - first, end - start, dtype=torch.bool, device=q.device).triu(end - start - hidden) if causal and hidden > 0 else None
+        future = (
+            torch.ones(T - first, end - start, dtype=torch.bool, device=q.device).triu(
+                end - start - hidden
+            )
+            if causal and hidden > 0
+            else None
+        )
         yield slice(first, T), slice(start, end), future
 
 
@@ -156,8 +213,20 @@ def _online_cases(rng):
         (3, 8, 5, False),
         (2, 0, 4, True),
     ]:
-        yield rng.normal(size=(2, 1, T, 3)), rng.normal(size=(2, 1, S, 3)), rng.normal(size=(2, 1, S, 2)), block, causal
-    yield 40 * rng.normal(size=(1, 2, 6, 4)), 40 * rng.normal(size=(1, 2, 6, 4)), rng.normal(size=(1, 2, 6, 1)), 2, True
+        yield (
+            rng.normal(size=(2, 1, T, 3)),
+            rng.normal(size=(2, 1, S, 3)),
+            rng.normal(size=(2, 1, S, 2)),
+            block,
+            causal,
+        )
+    yield (
+        40 * rng.normal(size=(1, 2, 6, 4)),
+        40 * rng.normal(size=(1, 2, 6, 4)),
+        rng.normal(size=(1, 2, 6, 1)),
+        2,
+        True,
+    )
 
 
 @twin(naive.online_attention, cases=_online_cases)
@@ -177,7 +246,10 @@ def online_attention(q, k, v, block=128, causal=False):
     return _Online.apply(q, k, v, block, causal)
 
 
-@twin(naive.sinusoid, cases=lambda rng: [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)])
+@twin(
+    naive.sinusoid,
+    cases=lambda rng: [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)],
+)
 def sinusoid(position, C):
     """Positions (T,) float as waves, sin and cos by turns (Vaswani et al. 2017, sec. 3.5): (T, C).
 
@@ -189,12 +261,19 @@ def sinusoid(position, C):
         raise TypeError(f"position must be floating, got {position.dtype}")
     if C % 2:
         raise ValueError(f"C must be even, got {C}")
-    angle = position[:, None] * 10000 ** (-torch.arange(0, C, 2, dtype=torch.float64, device=position.device) / C).to(position)
+    angle = position[:, None] * 10000 ** (
+        -torch.arange(0, C, 2, dtype=torch.float64, device=position.device) / C
+    ).to(position)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
 def _rope_cases(rng):
-    for shape, position in [((2, 1, 1, 2), 0), ((2, 3, 7, 6), 5), ((4, 4), 10**6), ((1, 3, 5, 4), np.array([7, 8, 8, 9, 9]))]:
+    for shape, position in [
+        ((2, 1, 1, 2), 0),
+        ((2, 3, 7, 6), 5),
+        ((4, 4), 10**6),
+        ((1, 3, 5, 4), np.array([7, 8, 8, 9, 9])),
+    ]:
         yield rng.normal(size=shape), position
 
 
@@ -211,11 +290,15 @@ def rope(x, position=0, base=10000.0):
         raise TypeError(f"x must be floating, got {x.dtype}")
     T, D = x.shape[-2:]
     if D % 2:
-        raise ValueError(f"x must have an even last axis to be turned in pairs, got shape {tuple(x.shape)}")
+        raise ValueError(
+            f"x must have an even last axis to be turned in pairs, got shape {tuple(x.shape)}"
+        )
     steps = position if isinstance(position, torch.Tensor) else torch.arange(position, position + T)
     if steps.shape != (T,):
         raise ValueError(f"position must be an int or have shape {(T,)}, got {tuple(steps.shape)}")
-    angle = steps[:, None] * base ** (-torch.arange(0, D, 2, dtype=torch.float64, device=steps.device) / D)
+    angle = steps[:, None] * base ** (
+        -torch.arange(0, D, 2, dtype=torch.float64, device=steps.device) / D
+    )
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
@@ -235,7 +318,17 @@ def _multi_head_cases(rng):
     ]:
         C = H * D
         past = rng.normal(size=(2, B, H, min(position, window or position), D))
-        yield rng.normal(size=(B, T, C)), rng.normal(size=(3 * C, C)), rng.normal(size=(C, C)), H, past[0], past[1], position, causal, window
+        yield (
+            rng.normal(size=(B, T, C)),
+            rng.normal(size=(3 * C, C)),
+            rng.normal(size=(C, C)),
+            H,
+            past[0],
+            past[1],
+            position,
+            causal,
+            window,
+        )
 
 
 @twin(naive.multi_head, cases=_multi_head_cases)
@@ -266,10 +359,19 @@ def _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window):
     if heads < 1 or C % (2 * heads):
         raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
     S = min(position, window or position)
-    wanted = {"W_qkv": (3 * C, C), "W_out": (C, C), "past_k": (B, heads, S, C // heads), "past_v": (B, heads, S, C // heads)}
+    wanted = {
+        "W_qkv": (3 * C, C),
+        "W_out": (C, C),
+        "past_k": (B, heads, S, C // heads),
+        "past_v": (B, heads, S, C // heads),
+    }
     for (name, shape), value in zip(wanted.items(), (W_qkv, W_out, past_k, past_v), strict=True):
         if tuple(value.shape) != shape:
-            why = f" at position {position}: a cache holds the steps just before x, each once and in order" if name.startswith("past") else ""
+            why = (
+                f" at position {position}: a cache holds the steps just before x, each once and in order"
+                if name.startswith("past")
+                else ""
+            )
             raise ValueError(f"{name} must have shape {shape}{why}, got {tuple(value.shape)}")
     return B, T, C
 
@@ -283,16 +385,32 @@ def bench(device):
         future = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=device).triu(1)
         return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(future, -torch.inf).softmax(-1) @ v
 
-    ways = {"fused": lambda q, k, v: attention(q, k, v, causal=True), "plain": plain, "our online_attention": lambda q, k, v: online_attention(q, k, v, causal=True)[0]}
+    ways = {
+        "fused": lambda q, k, v: attention(q, k, v, causal=True),
+        "plain": plain,
+        "our online_attention": lambda q, k, v: online_attention(q, k, v, causal=True)[0],
+    }
     for T in (256, 1024, 4096):
         q, k, v = (torch.randn(1, 4, T, 32, device=device, requires_grad=True) for _ in range(3))
-        runs = {name: lambda way=way, x=(q, k, v): torch.autograd.grad(way(*x).sum(), x) for name, way in ways.items()}
+        runs = {
+            name: lambda way=way, x=(q, k, v): torch.autograd.grad(way(*x).sum(), x)
+            for name, way in ways.items()
+        }
         yield f"time, {T:,} steps", {name: seconds(run, 3, device) for name, run in runs.items()}
-        yield f"peak memory, {T:,} steps", {name: peak_bytes(run, device) for name, run in runs.items()}
+        yield (
+            f"peak memory, {T:,} steps",
+            {name: peak_bytes(run, device) for name, run in runs.items()},
+        )
     model = Transformer(256, 128, 4, 4, context=4096).to(device)
     with torch.no_grad():
         for T in (64, 256, 1024):
             ids = torch.randint(256, (1, T), device=device)
             _, state = model.extend(ids[:, :-1], model.init_state(1))
             cached = lambda ids=ids, state=state: model.step(ids[:, -1], state)
-            yield f"the next symbol after {T:,}", {"cached": seconds(cached, 5, device), "all again": seconds(lambda ids=ids: model(ids), 3, device)}
+            yield (
+                f"the next symbol after {T:,}",
+                {
+                    "cached": seconds(cached, 5, device),
+                    "all again": seconds(lambda ids=ids: model(ids), 3, device),
+                },
+            )

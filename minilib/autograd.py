@@ -19,7 +19,9 @@ class _SoftmaxXent(torch.autograd.Function):
         return -logits.log_softmax(-1).gather(-1, targets[..., None]).mean()
 
     @staticmethod
-    def backward(ctx, g):  # made of differentiable operations on saved *inputs*, so it can be differentiated again
+    def backward(
+        ctx, g
+    ):  # made of differentiable operations on saved *inputs*, so it can be differentiated again
         logits, targets = ctx.saved_tensors
         onehot = torch.nn.functional.one_hot(targets, logits.shape[-1])
         return g * (logits.softmax(-1) - onehot) / targets.numel(), None
@@ -47,10 +49,14 @@ def softmax_xent(logits, targets):
     if targets.is_floating_point():
         raise TypeError(f"targets must be integers, got {targets.dtype}")
     if targets.shape != logits.shape[:-1] or not targets.numel():
-        raise ValueError(f"targets must have shape {tuple(logits.shape[:-1])} and not be empty, got {tuple(targets.shape)}")
+        raise ValueError(
+            f"targets must have shape {tuple(logits.shape[:-1])} and not be empty, got {tuple(targets.shape)}"
+        )
     low, high = targets.aminmax()  # an unknown id would crash inside a kernel
     if low < 0 or high >= logits.shape[-1]:
-        raise ValueError(f"targets must lie in [0, {logits.shape[-1]}), got {int(low)} to {int(high)}")
+        raise ValueError(
+            f"targets must lie in [0, {logits.shape[-1]}), got {int(low)} to {int(high)}"
+        )
     return _SoftmaxXent.apply(logits, targets.long())
 
 
@@ -66,7 +72,9 @@ OPERATIONS = {
     "exp": torch.exp,
     "log": torch.log,
     "sum": lambda x, axis=None: x.sum(axis),
-    "max": lambda x, axis: x.gather(axis, x.argmax(axis, keepdim=True)).squeeze(axis),  # amax would share among equals
+    "max": lambda x, axis: x.gather(axis, x.argmax(axis, keepdim=True)).squeeze(
+        axis
+    ),  # amax would share among equals
     "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x: x.transpose(-1, -2),
     "concat": lambda *parts, axis=-1: torch.cat(parts, axis),
@@ -103,7 +111,9 @@ def random_program(rng, length):
     while len(unused) > 1:
         append("add", sorted(unused)[:2], {})
     _, grads = naive.value_and_grad(program, leaves)
-    if any(0 < np.abs(g).max() < 1e-6 for g in grads):  # a zero made of rounding: no relative comparison is possible
+    if any(
+        0 < np.abs(g).max() < 1e-6 for g in grads
+    ):  # a zero made of rounding: no relative comparison is possible
         return random_program(rng, length)
     return program, leaves
 
@@ -136,13 +146,20 @@ def _random_instruction(rng, name, values):
             y = naive.OPERATIONS[name](*(values[i] for i in arguments), **settings).data
     except ValueError:
         return None
-    return (name, arguments, settings) if np.isfinite(y).all() and np.abs(y).max() < 10 and y.size <= 60 else None
+    return (
+        (name, arguments, settings)
+        if np.isfinite(y).all() and np.abs(y).max() < 10 and y.size <= 60
+        else None
+    )
 
 
 def _programs(rng):
     """A leaf alone; a Var used twice; fifteen random expressions of growing length."""
     yield [], [rng.normal(size=())]
-    yield [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})], [rng.normal(size=3)]
+    yield (
+        [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})],
+        [rng.normal(size=3)],
+    )
     for length in range(2, 31, 2):
         yield random_program(rng, length)
 
@@ -159,15 +176,24 @@ def value_and_grad(program, leaves):
         values = list(leaves)
         for name, arguments, settings in program:
             if name not in OPERATIONS:
-                raise ValueError(f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}")
+                raise ValueError(
+                    f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}"
+                )
             if not all(0 <= i < len(values) for i in arguments):
-                raise ValueError(f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}")
-            settings = {key: torch.as_tensor(s, device=values[0].device) if isinstance(s, np.ndarray) else s for key, s in settings.items()}
+                raise ValueError(
+                    f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}"
+                )
+            settings = {
+                key: torch.as_tensor(s, device=values[0].device) if isinstance(s, np.ndarray) else s
+                for key, s in settings.items()
+            }
             values.append(OPERATIONS[name](*(values[i] for i in arguments), **settings))
         root = values[-1]
         if root.numel() != 1:
             raise ValueError(f"root must hold one number, got shape {tuple(root.shape)}")
-        grads = torch.autograd.grad(root.sum(), leaves, create_graph=again, allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(
+            root.sum(), leaves, create_graph=again, allow_unused=True, materialize_grads=True
+        )
     return root.reshape(()), list(grads)
 
 
@@ -181,7 +207,9 @@ def _rows(rng):
 def logsumexp_vjp(x, g):
     """x (batch, vocab), g (batch,) -> (batch, vocab)."""
     if x.dim() != 2 or g.shape != x.shape[:1]:
-        raise ValueError(f"x and g must have shapes (batch, vocab) and (batch,), got {tuple(x.shape)} and {tuple(g.shape)}")
+        raise ValueError(
+            f"x and g must have shapes (batch, vocab) and (batch,), got {tuple(x.shape)} and {tuple(g.shape)}"
+        )
     return g[:, None] * x.softmax(-1)
 
 
@@ -195,5 +223,7 @@ def _sequences(rng):
 def max_over_time_vjp(x, g):
     """x (batch, time, channels), g (batch, channels) -> (batch, time, channels)."""
     if x.dim() != 3 or g.shape != (x.shape[0], x.shape[2]):
-        raise ValueError(f"x and g must have shapes (batch, time, channels) and (batch, channels), got {tuple(x.shape)} and {tuple(g.shape)}")
+        raise ValueError(
+            f"x and g must have shapes (batch, time, channels) and (batch, channels), got {tuple(x.shape)} and {tuple(g.shape)}"
+        )
     return torch.zeros_like(x).scatter(1, x.argmax(1, keepdim=True), g[:, None])

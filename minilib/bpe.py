@@ -22,7 +22,18 @@ from minilib import twin
 from minilib.naive import bpe as naive
 from minilib.naive.bpe import GPT2, PATTERNS, RAW, vocabulary
 
-__all__ = ["GPT2", "PATTERNS", "RAW", "Tokenizer", "encode_by_merges", "encode_by_rank", "merges_of", "pretokenize", "train", "vocabulary"]
+__all__ = [
+    "GPT2",
+    "PATTERNS",
+    "RAW",
+    "Tokenizer",
+    "encode_by_merges",
+    "encode_by_rank",
+    "merges_of",
+    "pretokenize",
+    "train",
+    "vocabulary",
+]
 
 # -- pieces ----------------------------------------------------------------------------------------------
 
@@ -41,12 +52,16 @@ def _compiled(pattern, stop):
     try:
         return re.compile(naive.translate(pattern, stop))
     except (re.error, OverflowError) as error:
-        raise ValueError(f"pattern must be a regular expression, got {pattern!r}: {error}") from None
+        raise ValueError(
+            f"pattern must be a regular expression, got {pattern!r}: {error}"
+        ) from None
 
 
 def _regex(pattern, text):
     """The smallest compiled form that is right for this text: `re` looks up BMP characters in a table and searches the others one range at a time."""
-    return _compiled(pattern, 128 if text.isascii() else 0x10000 if max(text) < "\U00010000" else 0x110000)
+    return _compiled(
+        pattern, 128 if text.isascii() else 0x10000 if max(text) < "\U00010000" else 0x110000
+    )
 
 
 def _stretches(text, pattern, block=1 << 13):
@@ -62,7 +77,9 @@ def _stretches(text, pattern, block=1 << 13):
             if len(found) < 3:  # a stretch longer than the block
                 block *= 2
                 continue
-            end -= len(found.pop()) + len(found.pop())  # the end of the block may have cut the last word, or the blanks after it
+            end -= len(found.pop()) + len(
+                found.pop()
+            )  # the end of the block may have cut the last word, or the blanks after it
         yield found
         start = end
 
@@ -72,7 +89,9 @@ def _cutter(pattern):
     """The function stretch -> its pieces."""
     if pattern in _STRETCHES:
         simple = _compiled(pattern, 128).findall
-        return lambda stretch: simple(stretch) if stretch.isascii() else _regex(pattern, stretch).findall(stretch)
+        return lambda stretch: (
+            simple(stretch) if stretch.isascii() else _regex(pattern, stretch).findall(stretch)
+        )
 
     def cut(stretch):
         pieces, end = [], 0
@@ -87,7 +106,13 @@ def _cutter(pattern):
 
 def _text_cases(rng):
     """Nothing; one character; every kind of white space, digit, letter and mark beside every other; the pattern of nobody."""
-    letters = [*" \n\r\t/'sS1²ªaÄǅʰ字́.!\u00a0\u001c\u2028\U0001d7d8\U00010400\udc80", "'re", "  ", "\r\n", " \n"]
+    letters = [
+        *" \n\r\t/'sS1²ªaÄǅʰ字́.!\u00a0\u001c\u2028\U0001d7d8\U00010400\udc80",
+        "'re",
+        "  ",
+        "\r\n",
+        " \n",
+    ]
     for pattern in (*PATTERNS.values(), r"\p{Lu}\p{Ll}*|\s+$|[^\P{N}²]", r"(a)|b*"):
         yield "", pattern
         yield "a", pattern
@@ -103,7 +128,12 @@ def pretokenize(text, pattern):
     Raises ValueError for a pattern that is no regular expression or names unknown classes.
     """
     cut = functools.cache(_cutter(pattern))
-    return [piece for stretches in _stretches(text, pattern) for stretch in stretches for piece in cut(stretch)]
+    return [
+        piece
+        for stretches in _stretches(text, pattern)
+        for stretch in stretches
+        for piece in cut(stretch)
+    ]
 
 
 # -- training --------------------------------------------------------------------------------------------
@@ -120,9 +150,20 @@ def _train_cases(rng):
         yield [b"a" * 17, b"a" * 6], 9, tie
         yield [b"aaabdaaabac"], 3, tie
         yield {b"ab": 2, b"cd": 2, b"\0\0\xff": 1}, 4, tie, GPT2
-        yield [b"ab" * 90 + b"a" * 301, b"ba" * 70 + b"a" * 150], 12, tie  # so many places that they are merged at once
+        yield (
+            [b"ab" * 90 + b"a" * 301, b"ba" * 70 + b"a" * 150],
+            12,
+            tie,
+        )  # so many places that they are merged at once
         for letters, n in ((2, 8), (3, 30), (20, 60)):
-            yield [bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist()) for _ in range(n)], 40, tie
+            yield (
+                [
+                    bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist())
+                    for _ in range(n)
+                ],
+                40,
+                tie,
+            )
 
 
 @twin(naive.train, cases=_train_cases, differentiable=False)
@@ -143,9 +184,18 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
     if tie not in ("smallest", "first"):
         raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
     if not 0 <= merges <= _LOW - 256 or sorted(alphabet) != list(RAW):
-        raise ValueError(f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes")
+        raise ValueError(
+            f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes"
+        )
     row = _Row(pieces, alphabet)
-    places, count, waiting, levels, now, learned = {}, {}, {}, [], None, []  # pair -> its places, its count; count -> pairs; counts as a heap
+    places, count, waiting, levels, now, learned = (
+        {},
+        {},
+        {},
+        [],
+        None,
+        [],
+    )  # pair -> its places, its count; count -> pairs; counts as a heap
 
     def wait(pair):
         """Put a pair in the line of its count; in the first rule its earliest place decides its turn there."""
@@ -203,15 +253,23 @@ class _Row:
         row = number[np.frombuffer(b"\0".join([b"", *counted, b""]) or b"\0", np.uint8)]
         row[np.cumsum([0, *(lengths + 1)])[: len(row)]] = -1
         self.symbol, self.ends = array("q", row.tobytes()), array("q", row.tobytes())
-        self.symbols, self.all_ends = np.frombuffer(self.symbol, np.int64), np.frombuffer(self.ends, np.int64)
-        self.weights = np.repeat([0, *counted.values()], [1, *(lengths + 1)])  # of each place: how often its piece comes
+        self.symbols, self.all_ends = (
+            np.frombuffer(self.symbol, np.int64),
+            np.frombuffer(self.ends, np.int64),
+        )
+        self.weights = np.repeat(
+            [0, *counted.values()], [1, *(lengths + 1)]
+        )  # of each place: how often its piece comes
         self.weigh, self.size = self.weights.tolist().__getitem__, [1] * 256
 
     def pairs(self):
         """All pairs of bytes, each as (pair, its places, its count)."""
         left, right = self.symbols[:-1], self.symbols[1:]
         at = np.flatnonzero((left >= 0) & (right >= 0))
-        return [(key >> 8 << _BITS | key & 255, where, count) for key, where, count in self._grouped(left[at] << 8 | right[at], at)]
+        return [
+            (key >> 8 << _BITS | key & 255, where, count)
+            for key, where, count in self._grouped(left[at] << 8 | right[at], at)
+        ]
 
     def stands(self, left, right, i):
         return self.symbol[i] == left and self.symbol[i + self.size[left]] == right
@@ -225,7 +283,9 @@ class _Row:
             return self._merge_many(np.array(where), left, right, new)
         befores, afters = {}, {}
         for i in where:
-            if symbol[i] != left or symbol[i + step] != right:  # another merge took it, or in a a a this one did
+            if (
+                symbol[i] != left or symbol[i + step] != right
+            ):  # another merge took it, or in a a a this one did
                 continue
             after = i + whole
             x, y = ends[i - 1], symbol[after]
@@ -241,8 +301,14 @@ class _Row:
                     afters[y].append(i)
                 else:
                     afters[y] = [i]
-        found = [(new << _BITS | y, right << _BITS | y, at, sum(map(self.weigh, at))) for y, at in afters.items()]
-        return found + [(x << _BITS | new, x << _BITS | left, at, sum(map(self.weigh, at))) for x, at in befores.items()]
+        found = [
+            (new << _BITS | y, right << _BITS | y, at, sum(map(self.weigh, at)))
+            for y, at in afters.items()
+        ]
+        return found + [
+            (x << _BITS | new, x << _BITS | left, at, sum(map(self.weigh, at)))
+            for x, at in befores.items()
+        ]
 
     def _merge_many(self, where, left, right, new):
         """The same at all places at once."""
@@ -255,10 +321,21 @@ class _Row:
         self.symbols[where] = self.all_ends[where + whole - 1] = new
         self.symbols[where + step] = -2
         x, y = self.all_ends[where - 1], self.symbols[where + whole]
-        before, after = (x >= 0) & (x != new), y >= 0  # new new is found from its left side, where right left was
+        before, after = (
+            (x >= 0) & (x != new),
+            y >= 0,
+        )  # new new is found from its left side, where right left was
         x = x[before]
-        found = [(x << _BITS | new, x << _BITS | left, *rest) for x, *rest in self._grouped(x, where[before] - [self.size[token] for token in x.tolist()])]
-        return found + [(new << _BITS | y, right << _BITS | (left if y == new else y), *rest) for y, *rest in self._grouped(y[after], where[after])]
+        found = [
+            (x << _BITS | new, x << _BITS | left, *rest)
+            for x, *rest in self._grouped(
+                x, where[before] - [self.size[token] for token in x.tolist()]
+            )
+        ]
+        return found + [
+            (new << _BITS | y, right << _BITS | (left if y == new else y), *rest)
+            for y, *rest in self._grouped(y[after], where[after])
+        ]
 
     def _grouped(self, keys, places):
         """(key, its places, their weight) for each different key."""
@@ -269,7 +346,12 @@ class _Row:
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         counts, places = np.add.reduceat(self.weights[places], starts).tolist(), places.tolist()
         ends = [*starts[1:].tolist(), len(places)]
-        return [(key, places[i:j], count) for key, i, j, count in zip(keys[starts].tolist(), starts.tolist(), ends, counts, strict=True)]
+        return [
+            (key, places[i:j], count)
+            for key, i, j, count in zip(
+                keys[starts].tolist(), starts.tolist(), ends, counts, strict=True
+            )
+        ]
 
 
 # -- encoding --------------------------------------------------------------------------------------------
@@ -314,7 +396,9 @@ def _join_long(tokens, rank):
             before[k] = i
         for left, right in ((before[i], i), (i, k)):
             if left >= 0:
-                ranks[left] = r = rank((tokens[left], tokens[right]), _NEVER) if right < n else _NEVER
+                ranks[left] = r = (
+                    rank((tokens[left], tokens[right]), _NEVER) if right < n else _NEVER
+                )
                 if r < _NEVER:
                     heapq.heappush(heap, r << 32 | left)
     return [token for token in tokens if token]
@@ -343,7 +427,12 @@ def _encode_cases(rng):
 
 def _merge_cases(rng):
     for piece, tokens in _encode_cases(rng):
-        yield piece, naive.merges_of(tokens) if len(tokens) > 256 else [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+        yield (
+            piece,
+            naive.merges_of(tokens)
+            if len(tokens) > 256
+            else [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")],
+        )
 
 
 @twin(naive.encode_by_merges, cases=_merge_cases, differentiable=False)
@@ -361,7 +450,14 @@ def encode_by_rank(piece, tokens):
     return [piece] if piece in set(tokens) else _join(piece, _ranks_of_tokens(tokens))
 
 
-@twin(naive.merges_of, cases=lambda rng: [(naive.vocabulary(naive.train([b"abcabdabcab", b"aaaa"], 9)),), (naive.vocabulary([]),)], differentiable=False)
+@twin(
+    naive.merges_of,
+    cases=lambda rng: [
+        (naive.vocabulary(naive.train([b"abcabdabcab", b"aaaa"], 9)),),
+        (naive.vocabulary([]),),
+    ],
+    differentiable=False,
+)
 def merges_of(tokens):
     """The merges [(left token, right token)] behind a vocabulary in the order of learning: how do the earlier tokens spell each one?
 
@@ -373,7 +469,9 @@ def merges_of(tokens):
         if len(token) > 1:
             parts = _join(token, rank)
             if len(parts) != 2:
-                raise ValueError(f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}")
+                raise ValueError(
+                    f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}"
+                )
             merges.append((parts[0], parts[1]))
         known[token] = k
     return merges
@@ -410,29 +508,53 @@ class Tokenizer:
     Tokenizer.train learns one, Tokenizer.load reads one. Raises ValueError for arguments that contradict each other.
     """
 
-    def __init__(self, tokens, merges=None, *, pattern="gpt2", specials=None, ids=None, whole=False):
-        self.tokens, self.merges = list(tokens), None if merges is None else [tuple(pair) for pair in merges]
+    def __init__(
+        self, tokens, merges=None, *, pattern="gpt2", specials=None, ids=None, whole=False
+    ):
+        self.tokens, self.merges = (
+            list(tokens),
+            None if merges is None else [tuple(pair) for pair in merges],
+        )
         self.pattern, self.specials = PATTERNS.get(pattern, pattern), dict(specials or {})
-        self.ids, self.whole = list(range(len(self.tokens)) if ids is None else ids), whole or merges is None
+        self.ids, self.whole = (
+            list(range(len(self.tokens)) if ids is None else ids),
+            whole or merges is None,
+        )
         self._check()
         self._id = dict(zip(self.tokens, self.ids, strict=True))
-        self._bytes = dict(zip(self.ids, self.tokens, strict=True)) | {i: text.encode() for text, i in self.specials.items()}
-        self._rank = _ranks_of_tokens(self.tokens) if merges is None else _ranks_of_merges(self.merges)
+        self._bytes = dict(zip(self.ids, self.tokens, strict=True)) | {
+            i: text.encode() for text, i in self.specials.items()
+        }
+        self._rank = (
+            _ranks_of_tokens(self.tokens) if merges is None else _ranks_of_merges(self.merges)
+        )
         self._pieces = _Cache(self._piece)
         cut = _cutter(self.pattern)
-        self._stretches = _Cache(lambda stretch: tuple([i for piece in cut(stretch) for i in self._pieces[piece]]))
+        self._stretches = _Cache(
+            lambda stretch: tuple([i for piece in cut(stretch) for i in self._pieces[piece]])
+        )
 
     def _check(self):
         known, taken = set(self.tokens), {*self.ids, *self.specials.values()}
         if missing := [byte for byte in RAW if bytes([byte]) not in known]:
-            raise ValueError(f"tokens must hold every single byte, {len(missing)} are missing, the first is {missing[0]:#04x}")
+            raise ValueError(
+                f"tokens must hold every single byte, {len(missing)} are missing, the first is {missing[0]:#04x}"
+            )
         if len(known) < len(self.tokens) or b"" in known:
-            raise ValueError(f"tokens must differ and not be empty, got {Counter(self.tokens).most_common(1)[0]}")
+            raise ValueError(
+                f"tokens must differ and not be empty, got {Counter(self.tokens).most_common(1)[0]}"
+            )
         for left, right in self.merges or ():
             if not {left, right, left + right} <= known:
-                raise ValueError(f"merges must make a token of two tokens, got {left!r} and {right!r}")
-        if len(self.ids) != len(self.tokens) or any(a >= b for a, b in itertools.pairwise([-1, *self.ids])):
-            raise ValueError(f"ids must rise from 0 or more, one for each of {len(self.tokens)} tokens, got {self.ids[:3]}…")
+                raise ValueError(
+                    f"merges must make a token of two tokens, got {left!r} and {right!r}"
+                )
+        if len(self.ids) != len(self.tokens) or any(
+            a >= b for a, b in itertools.pairwise([-1, *self.ids])
+        ):
+            raise ValueError(
+                f"ids must rise from 0 or more, one for each of {len(self.tokens)} tokens, got {self.ids[:3]}…"
+            )
         if len(taken) < len(self.ids) + len(self.specials) or min(taken) < 0:
             raise ValueError(f"specials must have ids of their own, got {self.specials}")
         if not all(_text(mark) for mark in self.specials):
@@ -448,7 +570,9 @@ class Tokenizer:
         """
         room = vocab_size - 256 - len(specials)
         if room < 0:
-            raise ValueError(f"vocab_size must be at least 256 + {len(specials)} special tokens, got {vocab_size}")
+            raise ValueError(
+                f"vocab_size must be at least 256 + {len(specials)} special tokens, got {vocab_size}"
+            )
         pattern, stretches, pieces = PATTERNS.get(pattern, pattern), Counter(), Counter()
         for part in [text] if isinstance(text, (str, bytes)) else text:
             for some in _stretches(_text(part), pattern):
@@ -460,7 +584,12 @@ class Tokenizer:
         merges = train({_raw(piece): times for piece, times in pieces.items()}, room, tie, alphabet)
         tokens = vocabulary(merges, alphabet)
         marks = {mark: len(tokens) + k for k, mark in enumerate(specials)}
-        return cls(tokens, [(tokens[left], tokens[right]) for left, right in merges], pattern=pattern, specials=marks)
+        return cls(
+            tokens,
+            [(tokens[left], tokens[right]) for left, right in merges],
+            pattern=pattern,
+            specials=marks,
+        )
 
     @property
     def vocab_size(self):
@@ -474,8 +603,12 @@ class Tokenizer:
         """
         text, allowed = _text(text), self.specials if allowed == "all" else allowed
         if unknown := [mark for mark in allowed if mark not in self.specials]:
-            raise ValueError(f"allowed must be 'all' or some of {list(self.specials)}, got {unknown[0]!r}")
-        marks = "|".join(map(re.escape, sorted(allowed, key=len, reverse=True)))  # the longest one wins
+            raise ValueError(
+                f"allowed must be 'all' or some of {list(self.specials)}, got {unknown[0]!r}"
+            )
+        marks = "|".join(
+            map(re.escape, sorted(allowed, key=len, reverse=True))
+        )  # the longest one wins
         ids = []
         for part in re.split(f"({marks})", text) if marks else [text]:
             if marks and part in allowed:
@@ -487,7 +620,11 @@ class Tokenizer:
 
     def _piece(self, piece):
         piece = _raw(piece)
-        return (self._id[piece],) if self.whole and piece in self._id else tuple([self._id[token] for token in _join(piece, self._rank)])
+        return (
+            (self._id[piece],)
+            if self.whole and piece in self._id
+            else tuple([self._id[token] for token in _join(piece, self._rank)])
+        )
 
     def decode(self, ids):
         """ids -> bytes. Raises ValueError for an id that is no token's."""
@@ -495,7 +632,9 @@ class Tokenizer:
         try:
             return b"".join(map(self._bytes.__getitem__, ids))
         except KeyError as error:
-            raise ValueError(f"ids must be ids of tokens, in [0, {self.vocab_size}), got {error.args[0]!r}") from None
+            raise ValueError(
+                f"ids must be ids of tokens, in [0, {self.vocab_size}), got {error.args[0]!r}"
+            ) from None
 
     def save(self, path):
         """Write a file, whole or not at all; its name says in which format.
@@ -512,10 +651,29 @@ class Tokenizer:
         merges = self.merges
         if merges is None and keeps_merges:
             merges = _spellings(self.tokens)
-        elif merges is not None and not keeps_merges and merges not in (_merges_or_none(self.tokens), _spellings(self.tokens)):
-            raise ValueError(f"{path.name} would keep ranks alone, and the merges do not follow from them: save as tokenizer.json")
-        write = naive.write_tokenizer_json if keeps_merges else naive.write_tekken if path.suffix == ".json" else naive.write_ranks
-        content = write(tokens=self.tokens, ids=self.ids, pattern=self.pattern, specials=self.specials, merges=merges, whole=self.whole)
+        elif (
+            merges is not None
+            and not keeps_merges
+            and merges not in (_merges_or_none(self.tokens), _spellings(self.tokens))
+        ):
+            raise ValueError(
+                f"{path.name} would keep ranks alone, and the merges do not follow from them: save as tokenizer.json"
+            )
+        write = (
+            naive.write_tokenizer_json
+            if keeps_merges
+            else naive.write_tekken
+            if path.suffix == ".json"
+            else naive.write_ranks
+        )
+        content = write(
+            tokens=self.tokens,
+            ids=self.ids,
+            pattern=self.pattern,
+            specials=self.specials,
+            merges=merges,
+            whole=self.whole,
+        )
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
             whole = pathlib.Path(folder) / path.name
             whole.write_bytes(content.encode())
@@ -532,14 +690,26 @@ class Tokenizer:
         try:
             text = path.read_text(encoding="utf-8")
             is_json = text.lstrip()[:1] == "{"
-            read = naive.read_json if is_json else naive.read_merges if text[:1] == "#" else naive.read_ranks
+            read = (
+                naive.read_json
+                if is_json
+                else naive.read_merges
+                if text[:1] == "#"
+                else naive.read_ranks
+            )
             found = read(text)
             if not is_json and pattern is None:
                 raise ValueError("this format holds no pattern: give one, such as pattern='gpt2'")
-            given = {name: value for name, value in (("pattern", pattern), ("specials", specials)) if value is not None}
+            given = {
+                name: value
+                for name, value in (("pattern", pattern), ("specials", specials))
+                if value is not None
+            }
             return cls(**(found | given))
         except OSError as error:
-            raise ValueError(f"path must be a readable file, got {str(path)!r}: {error.strerror}") from None
+            raise ValueError(
+                f"path must be a readable file, got {str(path)!r}: {error.strerror}"
+            ) from None
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from None
 
@@ -551,7 +721,9 @@ def _text(text):
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"text must be str that UTF-8 can write, got the lone surrogate {text[error.start]!r} at {error.start}; bytes may be anything") from None
+        raise ValueError(
+            f"text must be str that UTF-8 can write, got the lone surrogate {text[error.start]!r} at {error.start}; bytes may be anything"
+        ) from None
     return text
 
 
@@ -569,7 +741,12 @@ def _merges_or_none(tokens):
 def _spellings(tokens):
     """Every way to join two tokens to one, in the order of that one: merges that do what encoding by rank does."""
     known = set(tokens)
-    return [(token[:i], token[i:]) for token in tokens for i in range(1, len(token)) if token[:i] in known and token[i:] in known]
+    return [
+        (token[:i], token[i:])
+        for token in tokens
+        for i in range(1, len(token))
+        if token[:i] in known and token[i:] in known
+    ]
 
 
 def bench(device):
@@ -581,13 +758,21 @@ def bench(device):
 
     os.environ["RAYON_NUM_THREADS"] = "1"  # tokenizers, rustbpe
     plays = [play.decode() for play in data.plays().values()]
-    peer = {name: importlib.import_module(name) if importlib.util.find_spec(name) else None for name in ("tokenizers", "rustbpe", "tiktoken", "sentencepiece")}
+    peer = {
+        name: importlib.import_module(name) if importlib.util.find_spec(name) else None
+        for name in ("tokenizers", "rustbpe", "tiktoken", "sentencepiece")
+    }
 
     def hf(size):
         model = peer["tokenizers"].Tokenizer(peer["tokenizers"].models.BPE())
         level = peer["tokenizers"].pre_tokenizers.ByteLevel
         model.pre_tokenizer = level(add_prefix_space=False)
-        model.train_from_iterator(plays, peer["tokenizers"].trainers.BpeTrainer(vocab_size=size, initial_alphabet=level.alphabet(), show_progress=False))
+        model.train_from_iterator(
+            plays,
+            peer["tokenizers"].trainers.BpeTrainer(
+                vocab_size=size, initial_alphabet=level.alphabet(), show_progress=False
+            ),
+        )
         return model
 
     def rust(size):
@@ -597,7 +782,15 @@ def bench(device):
 
     def pieces(size):
         file, lines = io.BytesIO(), (line for play in plays for line in play.splitlines())
-        peer["sentencepiece"].SentencePieceTrainer.train(sentence_iterator=lines, model_writer=file, vocab_size=size, model_type="bpe", num_threads=1, minloglevel=2, hard_vocab_limit=False)
+        peer["sentencepiece"].SentencePieceTrainer.train(
+            sentence_iterator=lines,
+            model_writer=file,
+            vocab_size=size,
+            model_type="bpe",
+            num_threads=1,
+            minloglevel=2,
+            hard_vocab_limit=False,
+        )
         return peer["sentencepiece"].SentencePieceProcessor(model_proto=file.getvalue())
 
     def race(ours, others):
@@ -614,17 +807,33 @@ def bench(device):
 
     for size in (512, 8192, 32768):
         if peer["rustbpe"]:
-            assert [bytes(token) for token, _ in rust(size).get_mergeable_ranks()] == Tokenizer.train(plays, size).tokens
+            assert [
+                bytes(token) for token, _ in rust(size).get_mergeable_ranks()
+            ] == Tokenizer.train(plays, size).tokens
         if peer["tokenizers"]:
             merges = json.loads(hf(size).to_str())["model"]["merges"]
-            assert [tuple(map(naive.from_letters, pair)) for pair in merges] == Tokenizer.train(plays, size, alphabet=GPT2).merges
+            assert [tuple(map(naive.from_letters, pair)) for pair in merges] == Tokenizer.train(
+                plays, size, alphabet=GPT2
+            ).merges
         learn = lambda size=size: Tokenizer.train(plays, size)
-        others = {"tokenizers": lambda size=size: hf(size), "rustbpe": lambda size=size: rust(size), "sentencepiece": lambda size=size: pieces(size)}
-        yield f"training on {sum(map(len, plays)) / 1e6:.1f} MB, {size:,} tokens", race(learn, others)
+        others = {
+            "tokenizers": lambda size=size: hf(size),
+            "rustbpe": lambda size=size: rust(size),
+            "sentencepiece": lambda size=size: pieces(size),
+        }
+        yield (
+            f"training on {sum(map(len, plays)) / 1e6:.1f} MB, {size:,} tokens",
+            race(learn, others),
+        )
 
     trained = Tokenizer.train(plays, 8192, alphabet=GPT2)
     if peer["tiktoken"]:
-        tik = peer["tiktoken"].Encoding("plays", pat_str=PATTERNS["gpt2"], mergeable_ranks={token: k for k, token in enumerate(trained.tokens)}, special_tokens={})
+        tik = peer["tiktoken"].Encoding(
+            "plays",
+            pat_str=PATTERNS["gpt2"],
+            mergeable_ranks={token: k for k, token in enumerate(trained.tokens)},
+            special_tokens={},
+        )
         assert all(tik.encode_ordinary(play) == trained.encode(play) for play in plays)
     if peer["tokenizers"]:
         model = hf(8192)

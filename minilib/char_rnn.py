@@ -37,7 +37,10 @@ class _Recurrence(torch.autograd.Function):
         states, Whh = ctx.saved_tensors
         da = 1 - states[1:] ** 2
         dh = d_states[-1].clone()
-        earlier = (torch.zeros_like(dh), *d_states[:-1].unbind())  # no output was read from the state before the first
+        earlier = (
+            torch.zeros_like(dh),
+            *d_states[:-1].unbind(),
+        )  # no output was read from the state before the first
         for d, a in zip(reversed(earlier), reversed(da.unbind()), strict=True):
             torch.addmm(d, a.mul_(dh), Whh, out=dh)
         return da, dh, da.flatten(0, 1).t() @ states[:-1].flatten(0, 1)
@@ -45,7 +48,9 @@ class _Recurrence(torch.autograd.Function):
 
 def _states(ids, h, Wxh, Whh, bh):
     """All states for ids (batch, time) from h (batch, H): (batch, time, H). One row of a table for W_xh x_t + b_h."""
-    x = nn.functional.embedding(ids.t(), Wxh.t() + bh)  # (T, B, H): time first, so that each step is one block
+    x = nn.functional.embedding(
+        ids.t(), Wxh.t() + bh
+    )  # (T, B, H): time first, so that each step is one block
     return _Recurrence.apply(x, h, Whh).transpose(0, 1)
 
 
@@ -65,11 +70,19 @@ class CharRNN(LanguageModel):
     def __init__(self, vocab_size=256, width=256):
         super().__init__()
         if min(vocab_size, width) < 1:
-            raise ValueError(f"vocab_size and width must be 1 or more, got {vocab_size} and {width}")
+            raise ValueError(
+                f"vocab_size and width must be 1 or more, got {vocab_size} and {width}"
+            )
         self.vocab_size, self.width = vocab_size, width
-        self.Wxh = nn.Parameter(torch.randn(width, vocab_size))  # a one-hot input meets one column: no sum to keep small
-        self.Whh = nn.Parameter(nn.init.orthogonal_(torch.empty(width, width)))  # lengths stay, forward and backward
-        self.Why = nn.Parameter(torch.empty(vocab_size, width).uniform_(-(width**-0.5), width**-0.5))
+        self.Wxh = nn.Parameter(
+            torch.randn(width, vocab_size)
+        )  # a one-hot input meets one column: no sum to keep small
+        self.Whh = nn.Parameter(
+            nn.init.orthogonal_(torch.empty(width, width))
+        )  # lengths stay, forward and backward
+        self.Why = nn.Parameter(
+            torch.empty(vocab_size, width).uniform_(-(width**-0.5), width**-0.5)
+        )
         self.bh, self.by = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(vocab_size))
 
     def init_state(self, batch_size):
@@ -79,7 +92,9 @@ class CharRNN(LanguageModel):
         """The hidden units while the net reads: (batch, time) int64, state -> (batch, time, H)."""
         check_ids(ids, self.vocab_size, dims=2)
         if state[0].shape != (len(ids), self.width):
-            raise ValueError(f"state must be (h,) with h of shape {(len(ids), self.width)}, got {tuple(state[0].shape)}")
+            raise ValueError(
+                f"state must be (h,) with h of shape {(len(ids), self.width)}, got {tuple(state[0].shape)}"
+            )
         return _states(ids, state[0], self.Wxh, self.Whh, self.bh)
 
     def extend(self, ids, state):
@@ -108,14 +123,18 @@ def _check_net(h, P, **ids):
     wanted = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
     for name, shape in wanted.items():
         if tuple(P[name].shape) != shape:
-            raise ValueError(f"P[{name!r}] must have shape {shape} beside Why {(V, H)}, got {tuple(P[name].shape)}")
+            raise ValueError(
+                f"P[{name!r}] must have shape {shape} beside Why {(V, H)}, got {tuple(P[name].shape)}"
+            )
     if tuple(h.shape) != (H,):
         raise ValueError(f"h must have shape {(H,)}, got {tuple(h.shape)}")
     for name, values in ids.items():
         if values.dtype != torch.int64:
             raise TypeError(f"{name} must be int64, got {values.dtype}")
         if values.dim() != 1 or not len(values) or values.min() < 0 or values.max() >= V:
-            raise ValueError(f"{name} must have shape (time ≥ 1,) and lie in [0, {V}), got shape {tuple(values.shape)}")
+            raise ValueError(
+                f"{name} must have shape (time ≥ 1,) and lie in [0, {V}), got shape {tuple(values.shape)}"
+            )
 
 
 @twin(naive.rnn_loss, cases=_loss_cases, differentiable=False)
@@ -139,8 +158,21 @@ def rnn_loss(inputs, targets, h, P, dh_next=0.0):
 
 
 def _sample_cases(rng):
-    for V, H, n, temperature in [(1, 1, 1, 1.0), (6, 3, 9, 1.0), (6, 3, 9, 0.3), (6, 3, 9, 5.0), (6, 3, 9, 0), (6, 3, 0, 1.0)]:
-        yield rng.normal(size=H), int(rng.integers(V)), rng.uniform(size=n), _random_net(rng, V, H), temperature
+    for V, H, n, temperature in [
+        (1, 1, 1, 1.0),
+        (6, 3, 9, 1.0),
+        (6, 3, 9, 0.3),
+        (6, 3, 9, 5.0),
+        (6, 3, 9, 0),
+        (6, 3, 0, 1.0),
+    ]:
+        yield (
+            rng.normal(size=H),
+            int(rng.integers(V)),
+            rng.uniform(size=n),
+            _random_net(rng, V, H),
+            temperature,
+        )
 
 
 @twin(naive.sample, cases=_sample_cases)
@@ -163,18 +195,34 @@ def sample(h, seed, u, P, temperature=1.0):
 def _adagrad_cases(rng):
     for lr in (0.1, 0.0):
         shapes = {"W": (3, 2), "b": (1,)}
-        P, grads = ({name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2))
-        yield P, grads | {"h": np.ones(2)}, {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()}, lr
+        P, grads = (
+            {name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2)
+        )
+        yield (
+            P,
+            grads | {"h": np.ones(2)},
+            {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()},
+            lr,
+        )
 
 
 @twin(naive.adagrad, cases=_adagrad_cases)
 def adagrad(P, grads, cache, lr):
     """One step of Adagrad on dicts of tensors; returns new parameters and new cache. grads may hold more names."""
     for name in P:
-        if name not in grads or name not in cache or not P[name].shape == grads[name].shape == cache[name].shape:
-            raise ValueError(f"grads and cache must hold {name!r} with shape {tuple(P[name].shape)}")
+        if (
+            name not in grads
+            or name not in cache
+            or not P[name].shape == grads[name].shape == cache[name].shape
+        ):
+            raise ValueError(
+                f"grads and cache must hold {name!r} with shape {tuple(P[name].shape)}"
+            )
     cache = {name: torch.addcmul(cache[name], grads[name], grads[name]) for name in P}
-    return {name: torch.addcdiv(P[name], grads[name], (cache[name] + 1e-8).sqrt(), value=-lr) for name in P}, cache
+    return {
+        name: torch.addcdiv(P[name], grads[name], (cache[name] + 1e-8).sqrt(), value=-lr)
+        for name in P
+    }, cache
 
 
 def _sign_cases(rng):
@@ -189,8 +237,15 @@ def sign_accuracy(states, inside):
 
     Raises ValueError if `inside` does not hold both values or has another length.
     """
-    if inside.dtype != torch.bool or inside.shape != states.shape[:1] or inside.all() or not inside.any():
-        raise ValueError(f"inside must be {len(states)} booleans, some True and some False, got {inside.dtype} {tuple(inside.shape)}")
+    if (
+        inside.dtype != torch.bool
+        or inside.shape != states.shape[:1]
+        or inside.all()
+        or not inside.any()
+    ):
+        raise ValueError(
+            f"inside must be {len(states)} booleans, some True and some False, got {inside.dtype} {tuple(inside.shape)}"
+        )
     positive = (states > 0).to(states.dtype)
     a = (positive[inside].mean(0) + 1 - positive[~inside].mean(0)) / 2
     return torch.maximum(a, 1 - a)
@@ -207,10 +262,15 @@ def bench(device):
         taken = []
         for _ in range(8):
             start = time.perf_counter()
-            nn.functional.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+            nn.functional.cross_entropy(
+                logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+            ).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - start)
         return sorted(taken[1:])[3]  # the first warms up
 
-    yield "training step", {"ours": seconds(model), "nn.RNN": seconds(lambda ids: output(peer(embedding(ids))[0]))}
+    yield (
+        "training step",
+        {"ours": seconds(model), "nn.RNN": seconds(lambda ids: output(peer(embedding(ids))[0]))},
+    )

@@ -48,7 +48,9 @@ def show(value, other):
 def _hint(got, want, tolerance):
     """A guess at what went wrong with a float array of the right shape."""
     scale = np.abs(want).mean() + 1e-300
-    near = lambda a, b: a.shape == b.shape and a.size > 1 and np.abs(a - b).max() <= 100 * tolerance * scale
+    near = lambda a, b: (
+        a.shape == b.shape and a.size > 1 and np.abs(a - b).max() <= 100 * tolerance * scale
+    )
     if want.ndim >= 2 and near(np.swapaxes(got, -1, -2), want):
         return "; the last two axes are swapped"
     ratio = np.vdot(want, got) / (np.vdot(want, want) + 1e-300)
@@ -67,8 +69,14 @@ def _compare_numbers(got, want, tolerance, dtype, path):
     got, want = np.asarray(got), np.asarray(want)
     if got.shape != want.shape:
         swapped = got.ndim >= 2 and got.shape == want.shape[:-2] + want.shape[:-3:-1]
-        return np.inf, f"{where}shape {got.shape}, expected {want.shape}" + ("; the last two axes are swapped" if swapped else "")
-    family = {"f": dtype, "c": "complex128" if dtype == "float64" else "complex64", "b": "bool"}.get(want.dtype.kind, "an integer type")
+        return np.inf, f"{where}shape {got.shape}, expected {want.shape}" + (
+            "; the last two axes are swapped" if swapped else ""
+        )
+    family = {
+        "f": dtype,
+        "c": "complex128" if dtype == "float64" else "complex64",
+        "b": "bool",
+    }.get(want.dtype.kind, "an integer type")
     if (got.dtype.kind not in "iu") if family == "an integer type" else (str(got.dtype) != family):
         return np.inf, f"{where}dtype {got.dtype}, expected {family}"
     if want.size == 0:
@@ -77,7 +85,9 @@ def _compare_numbers(got, want, tolerance, dtype, path):
         if want.dtype.kind in "fc":
             size = np.abs(want)
             mean = size[np.isfinite(size)].mean() if np.isfinite(size).any() else 0.0
-            error = np.abs(got - want) / np.maximum(size, mean or 1.0)  # an all-zero output is judged absolutely
+            error = np.abs(got - want) / np.maximum(
+                size, mean or 1.0
+            )  # an all-zero output is judged absolutely
             error = np.where((got == want) | (np.isnan(got) & np.isnan(want)), 0.0, error)
             error = np.where(np.isnan(error) | (np.isinf(size) & (got != want)), np.inf, error)
         else:
@@ -90,7 +100,11 @@ def _compare_numbers(got, want, tolerance, dtype, path):
         at = f"at {index if len(index) != 1 else index[0]} " if index else ""
         if got.dtype.kind in "fc" and np.isnan(a):
             return worst, f"{where}{at}got nan, expected {show(b, a)}"
-        hint = _hint(got, want, tolerance) if want.dtype.kind in "fc" and np.isfinite(got).all() and np.isfinite(want).all() else ""
+        hint = (
+            _hint(got, want, tolerance)
+            if want.dtype.kind in "fc" and np.isfinite(got).all() and np.isfinite(want).all()
+            else ""
+        )
         return worst, f"{where}{at}got {show(a, b)}, expected {show(b, a)}{hint}"
 
 
@@ -107,7 +121,10 @@ def compare(got, want, tolerance, dtype, path=""):
         items = [(str([i]), a, b) for i, (a, b) in enumerate(zip(got, want, strict=True))]
     elif isinstance(want, dict):
         if not isinstance(got, dict) or set(got) != set(want):
-            return np.inf, f"{where}got {sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__}, expected a dict with keys {sorted(map(str, want))}"
+            return (
+                np.inf,
+                f"{where}got {sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__}, expected a dict with keys {sorted(map(str, want))}",
+            )
         items = [(f"[{key!r}]", got[key], want[key]) for key in want]
     elif isinstance(want, (np.ndarray, np.generic, bool, int, float, complex)):
         if not isinstance(got, (np.ndarray, np.generic, bool, int, float, complex)):

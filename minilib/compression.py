@@ -45,7 +45,9 @@ def quantize(p, total=naive.TOTAL):
     p = p.double()
     sums = p.sum(-1)
     if not ((p >= 0).all() and ((sums - 1).abs() < 1e-3).all()):
-        raise ValueError(f"p must have rows ≥ 0 that sum to 1, got sums from {sums.min():.4g} to {sums.max():.4g} and least value {p.min():.4g}")
+        raise ValueError(
+            f"p must have rows ≥ 0 that sum to 1, got sums from {sums.min():.4g} to {sums.max():.4g} and least value {p.min():.4g}"
+        )
     out = 1 + (p * (total - V)).floor().long()
     return out.scatter_add(-1, p.argmax(-1, keepdim=True), total - out.sum(-1, keepdim=True))
 
@@ -61,14 +63,31 @@ class _Level(nn.Module):
 
     def __init__(self, grams, counts, modified):
         super().__init__()
-        discounts = naive.discounts(counts.clamp(max=5).bincount(minlength=6)[:5].tolist(), modified)
+        discounts = naive.discounts(
+            counts.clamp(max=5).bincount(minlength=6)[:5].tolist(), modified
+        )
         contexts, kinds = (grams >> 8).unique_consecutive(return_counts=True)
-        of = torch.arange(len(contexts), device=grams.device).repeat_interleave(kinds)  # the context of each n-gram
-        taken = torch.tensor(discounts, dtype=torch.float64, device=grams.device)[counts.clamp(max=3) - 1]
+        of = torch.arange(len(contexts), device=grams.device).repeat_interleave(
+            kinds
+        )  # the context of each n-gram
+        taken = torch.tensor(discounts, dtype=torch.float64, device=grams.device)[
+            counts.clamp(max=3) - 1
+        ]
         total = torch.zeros_like(contexts).index_add_(0, of, counts)
-        rest = torch.zeros(len(contexts), dtype=torch.float64, device=grams.device).index_add_(0, of, taken) / total
+        rest = (
+            torch.zeros(len(contexts), dtype=torch.float64, device=grams.device).index_add_(
+                0, of, taken
+            )
+            / total
+        )
         start = nn.functional.pad(kinds.cumsum(0), (1, 0))
-        tables = {"grams": grams, "contexts": contexts, "start": start, "share": (counts - taken) / total[of], "rest": rest}
+        tables = {
+            "grams": grams,
+            "contexts": contexts,
+            "start": start,
+            "share": (counts - taken) / total[of],
+            "rest": rest,
+        }
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
 
@@ -83,7 +102,11 @@ def _model_cases(rng):
 
     Order 1 and texts too short for their order, where nothing depends on the input, are compared in the tests.
     """
-    text = bytes(range(256)) + b"the theory is that the thin thief thought of the other thing; o that the then" + bytes(range(255, -1, -2))
+    text = (
+        bytes(range(256))
+        + b"the theory is that the thin thief thought of the other thing; o that the then"
+        + bytes(range(255, -1, -2))
+    )
     for order, modified in [(2, False), (3, True), (4, False), (4, True)]:
         ids = rng.choice([*text[256:], 0, 255], size=(2, 5))
         yield {"text": text, "order": order, "modified": modified}, ids
@@ -126,8 +149,12 @@ class KneserNey(LanguageModel):
         whole, levels = grams, []  # whole: the distinct n-grams of the text
         for n in range(order, 0, -1):
             if n < order:
-                grams, counts = _count(whole & (1 << 8 * n) - 1)  # how many different bytes stand to the left of it
-                whole, _ = _count(torch.cat([whole >> 8, _pack(ids[-n:], n)]))  # every n-gram but the text's last goes on
+                grams, counts = _count(
+                    whole & (1 << 8 * n) - 1
+                )  # how many different bytes stand to the left of it
+                whole, _ = _count(
+                    torch.cat([whole >> 8, _pack(ids[-n:], n)])
+                )  # every n-gram but the text's last goes on
             if len(grams):  # a text shorter than n has none
                 levels.insert(0, _Level(grams, counts, modified))
         self.levels = nn.ModuleList(levels[1:])
@@ -144,7 +171,9 @@ class KneserNey(LanguageModel):
         that a row does not depend on its company, to the bit: what is coded in bulk can be decoded one by one.
         """
         if context.dtype != torch.int64 or context.dim() != 2 or context.shape[1] != self.order - 1:
-            raise ValueError(f"context must be int64 of shape (batch, {self.order - 1}), got {context.dtype} of {tuple(context.shape)}")
+            raise ValueError(
+                f"context must be int64 of shape (batch, {self.order - 1}), got {context.dtype} of {tuple(context.shape)}"
+            )
         p = self.unigram.repeat(len(context), 1)
         for level, key in zip(self.levels, self._keys(context), strict=False):
             i, seen = level.find(key)
@@ -152,7 +181,9 @@ class KneserNey(LanguageModel):
             size = torch.where(seen, level.start[i + 1] - level.start[i], 0)  # successors to add
             row = torch.repeat_interleave(size)  # 0 size[0] times, 1 size[1] times, …
             first = level.start[i] - (size.cumsum(0) - size)
-            entry = torch.arange(len(row), device=key.device) + first[row]  # row by row, start … start + size
+            entry = (
+                torch.arange(len(row), device=key.device) + first[row]
+            )  # row by row, start … start + size
             p.view(-1).index_add_(0, row * 256 + (level.grams[entry] & 255), level.share[entry])
         return p
 
@@ -216,7 +247,10 @@ def bench(device):
     model, tables = KneserNey(train).to(device), naive.kn_tables(train, 5)
     ids = torch.tensor([list(text)], device=device)
     times = {}
-    for name, score in {"vectorised": lambda: model.log_prob(ids).sum().item(), "naive": lambda: naive.log_prob(tables, text).sum()}.items():
+    for name, score in {
+        "vectorised": lambda: model.log_prob(ids).sum().item(),
+        "naive": lambda: naive.log_prob(tables, text).sum(),
+    }.items():
         start = time.perf_counter()
         score()
         times[name] = time.perf_counter() - start

@@ -49,9 +49,22 @@ class _LogDensity(torch.autograd.Function):
         y, x, u, v, ur, vr, gamma, C, log_pi = ctx.saved_tensors
         e_hat, _, _, _, s1, s2, rho_hat = _split(y)
         d1, d2 = gamma * C * ur, gamma * C * vr
-        rows = [gamma - log_pi.exp(), d1 * torch.exp(-s1), d2 * torch.exp(-s2), d1 * u - gamma, d2 * v - gamma, d1 * vr + gamma * torch.tanh(rho_hat)]
-        dy = torch.cat([(torch.sigmoid(-e_hat) - x[..., 2])[..., None], torch.stack(rows, -2).flatten(-2)], -1)
-        dx = torch.stack([-rows[1].sum(-1), -rows[2].sum(-1), -e_hat], -1) if ctx.needs_input_grad[1] else None
+        rows = [
+            gamma - log_pi.exp(),
+            d1 * torch.exp(-s1),
+            d2 * torch.exp(-s2),
+            d1 * u - gamma,
+            d2 * v - gamma,
+            d1 * vr + gamma * torch.tanh(rho_hat),
+        ]
+        dy = torch.cat(
+            [(torch.sigmoid(-e_hat) - x[..., 2])[..., None], torch.stack(rows, -2).flatten(-2)], -1
+        )
+        dx = (
+            torch.stack([-rows[1].sum(-1), -rows[2].sum(-1), -e_hat], -1)
+            if ctx.needs_input_grad[1]
+            else None
+        )
         return dy * d[..., None], dx if dx is None else dx * d[..., None]
 
 
@@ -60,7 +73,12 @@ def _density_cases(rng):
     for shape, M, scale in [((1,), 1, 1), ((2, 3), 4, 1), ((5,), 3, 4)]:
         yield scale * rng.normal(size=(*shape, 1 + 6 * M)), rng.normal(size=(*shape, 3))
     y, x = rng.normal(size=(4, 13)), rng.normal(size=(4, 3))
-    y[:, 11:] = [[9.2, -9.2], [15.0, 0.0], [-15.0, 1.0], [0.0, 30.0]]  # the last: no gradient is large where γ is 0
+    y[:, 11:] = [
+        [9.2, -9.2],
+        [15.0, 0.0],
+        [-15.0, 1.0],
+        [0.0, 30.0],
+    ]  # the last: no gradient is large where γ is 0
     y[3, 2] = -1000.0
     yield y, x
     y, x = np.zeros((2, 7)), rng.normal(size=(2, 3))
@@ -78,7 +96,9 @@ def log_density(y, x):
     Raises ValueError if the shapes do not fit.
     """
     if y.shape[:-1] != x.shape[:-1] or x.shape[-1] != 3 or y.shape[-1] < 7 or y.shape[-1] % 6 != 1:
-        raise ValueError(f"y must have shape (..., 1 + 6M) and x (..., 3), got {tuple(y.shape)} and {tuple(x.shape)}")
+        raise ValueError(
+            f"y must have shape (..., 1 + 6M) and x (..., 3), got {tuple(y.shape)} and {tuple(x.shape)}"
+        )
     return _LogDensity.apply(y, x)
 
 
@@ -92,7 +112,11 @@ def _one_hot(text, alphabet, like):
 
 def _window_cases(rng):
     """One step, one letter; odd sizes with padding; a window that leaps past the text; a row of padding alone."""
-    for B, T, K, text in [(1, 1, 1, [[0]]), (3, 5, 2, [[2, 0, 1, 3], [1, -1, -1, -1], [3, 3, -1, -1]]), (2, 3, 3, [[0, 1], [-1, -1]])]:
+    for B, T, K, text in [
+        (1, 1, 1, [[0]]),
+        (3, 5, 2, [[2, 0, 1, 3], [1, -1, -1, -1], [3, 3, -1, -1]]),
+        (2, 3, 3, [[0, 1], [-1, -1]]),
+    ]:
         yield rng.normal(size=(B, T, 3 * K)), rng.uniform(size=(B, K)), np.array(text), 4
     yield 3.0 + rng.normal(size=(1, 4, 3)), np.zeros((1, 1)), np.array([[1, 0, 1]]), 2
 
@@ -126,9 +150,18 @@ class _WindowedLstm(torch.autograd.Function):
         K, U = kappa.shape[1], onehot.shape[1]
         gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, 4n)
         cells, states = x.new_empty(T + 1, B, n), x.new_empty(T + 1, B, W.shape[1])
-        kappas, params, E = x.new_empty(T + 1, B, K), x.new_empty(T, B, 3 * K), x.new_empty(T, B, K, U)
+        kappas, params, E = (
+            x.new_empty(T + 1, B, K),
+            x.new_empty(T, B, 3 * K),
+            x.new_empty(T, B, K, U),
+        )
         cells[0], states[0, :, :n], states[0, :, n:], kappas[0] = c, h, w, kappa
-        squashed, W_t, W_pt, u = x.new_empty(B, n), W.t(), W_p.t(), torch.arange(1, U + 1, device=x.device, dtype=x.dtype)
+        squashed, W_t, W_pt, u = (
+            x.new_empty(B, n),
+            W.t(),
+            W_p.t(),
+            torch.arange(1, U + 1, device=x.device, dtype=x.dtype),
+        )
         olds, news = (cells[:-1], states[:-1], kappas[:-1]), (cells[1:], states[1:], kappas[1:])
         steps = zip(*[part.unbind() for part in (gates, params, E, *olds, *news)], strict=True)
         for a, p, e, c_old, s_old, k_old, c_new, s_new, k_new in steps:
@@ -142,11 +175,18 @@ class _WindowedLstm(torch.autograd.Function):
             h = s_new[:, :n].copy_(torch.tanh(c_new, out=squashed).mul_(o))
             torch.addmm(b_p, h, W_pt, out=p).exp_()
             torch.add(k_old, p[:, 2 * K :], out=k_new)
-            torch.sub(k_new[:, :, None], u, out=e).square_().mul_(p[:, K : 2 * K, None]).neg_().exp_()
+            torch.sub(k_new[:, :, None], u, out=e).square_().mul_(
+                p[:, K : 2 * K, None]
+            ).neg_().exp_()
             s_new[:, n:] = (p[:, None, :K] @ e @ onehot)[:, 0]
         ctx.save_for_backward(gates, cells, states, kappas, params, E, onehot, W, peep, W_p)
         out = states[1:].transpose(0, 1)
-        return out[..., :n].contiguous(), out[..., n:].contiguous(), cells[-1].clone(), kappas[-1].clone()
+        return (
+            out[..., :n].contiguous(),
+            out[..., n:].contiguous(),
+            cells[-1].clone(),
+            kappas[-1].clone(),
+        )
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -156,17 +196,26 @@ class _WindowedLstm(torch.autograd.Function):
         i, f, g, o = gates.view(T, B, 4, n).unbind(2)
         squashed = cells[1:].tanh()
         K_c = o * (1 - squashed * squashed)
-        cell = torch.stack([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], dim=2)
+        cell = torch.stack(
+            [g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)],
+            dim=2,
+        )
         alpha, beta, move = params.chunk(3, -1)
-        away = kappas[1:, :, :, None] - torch.arange(1, E.shape[3] + 1, device=E.device, dtype=E.dtype)
+        away = kappas[1:, :, :, None] - torch.arange(
+            1, E.shape[3] + 1, device=E.device, dtype=E.dtype
+        )
         E = E * alpha[..., None]
         by_beta = -beta[..., None] * away * E
-        per_phi = torch.cat([E, by_beta * away, 2 * by_beta], dim=2)  # (T, B, 3K, U): dφ -> dα̂, dβ̂, dκ
+        per_phi = torch.cat(
+            [E, by_beta * away, 2 * by_beta], dim=2
+        )  # (T, B, 3K, U): dφ -> dα̂, dβ̂, dκ
         d_state, dc, dkappa = W.new_zeros(B, W.shape[1]), dc.clone(), dkappa.clone()
         dp = torch.empty_like(params)
         above = torch.cat([d_h, d_w], -1).transpose(0, 1)
         peep_if = peep[:2]
-        steps = zip(*[part.unbind() for part in (above, cell, K_c, f, per_phi, move, dp)], strict=True)
+        steps = zip(
+            *[part.unbind() for part in (above, cell, K_c, f, per_phi, move, dp)], strict=True
+        )
         for d, k, k_c, forget, per, moved, d_p in reversed(list(steps)):
             d_state += d
             torch.bmm(per, onehot @ d_state[:, n:, None], out=d_p[..., None])
@@ -179,17 +228,55 @@ class _WindowedLstm(torch.autograd.Function):
             dc.mul_(forget).add_((k[:, :2] * peep_if).sum(1))
             torch.mm(k.view(B, 4 * n), W, out=d_state)
         da = cell.view(T, B, 4, n)
-        d_peep = torch.stack([(da[:, :, 0] * cells[:-1]).sum((0, 1)), (da[:, :, 1] * cells[:-1]).sum((0, 1)), (da[:, :, 3] * cells[1:]).sum((0, 1))])
+        d_peep = torch.stack(
+            [
+                (da[:, :, 0] * cells[:-1]).sum((0, 1)),
+                (da[:, :, 1] * cells[:-1]).sum((0, 1)),
+                (da[:, :, 3] * cells[1:]).sum((0, 1)),
+            ]
+        )
         da, dp = da.view(T * B, 4 * n), dp.view(T * B, -1)
-        dW, dW_p = da.t() @ states[:-1].reshape(T * B, -1), dp.t() @ states[1:, :, :n].reshape(T * B, n)
-        return da.view(T, B, 4 * n).transpose(0, 1), None, d_state[:, :n], dc, d_state[:, n:], dkappa, dW, d_peep, dW_p, dp.sum(0)
+        dW, dW_p = (
+            da.t() @ states[:-1].reshape(T * B, -1),
+            dp.t() @ states[1:, :, :n].reshape(T * B, n),
+        )
+        return (
+            da.view(T, B, 4 * n).transpose(0, 1),
+            None,
+            d_state[:, :n],
+            dc,
+            d_state[:, n:],
+            dkappa,
+            dW,
+            d_peep,
+            dW_p,
+            dp.sum(0),
+        )
 
 
 def _layer_cases(rng):
     """One step; odd sizes with padding; saturated gates."""
-    for B, T, n, A, K, text, scale in [(1, 1, 1, 1, 1, [[0]], 1), (2, 5, 3, 4, 2, [[2, 0, 3], [1, -1, -1]], 1), (2, 4, 2, 3, 1, [[0, 1], [2, 2]], 20)]:
-        shapes = [(B, n), (B, n), (B, A), (B, K), (4 * n, n), (4 * n, A), (3, n), (3 * K, n), (3 * K,)]
-        yield scale * rng.normal(size=(B, T, 4 * n)), np.array(text), *[rng.normal(size=shape) for shape in shapes]
+    for B, T, n, A, K, text, scale in [
+        (1, 1, 1, 1, 1, [[0]], 1),
+        (2, 5, 3, 4, 2, [[2, 0, 3], [1, -1, -1]], 1),
+        (2, 4, 2, 3, 1, [[0, 1], [2, 2]], 20),
+    ]:
+        shapes = [
+            (B, n),
+            (B, n),
+            (B, A),
+            (B, K),
+            (4 * n, n),
+            (4 * n, A),
+            (3, n),
+            (3 * K, n),
+            (3 * K,),
+        ]
+        yield (
+            scale * rng.normal(size=(B, T, 4 * n)),
+            np.array(text),
+            *[rng.normal(size=shape) for shape in shapes],
+        )
 
 
 @twin(naive.windowed_lstm, cases=_layer_cases)
@@ -202,7 +289,9 @@ def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
     W_h      (4n, n), W_w (4n, A), peep (3, n), W_p (3K, n), b_p (3K,)
     returns  h (batch, time, n), w (batch, time, A), then c and kappa after the last step
     """
-    return _WindowedLstm.apply(x, _one_hot(text, w.shape[1], x), h, c, w, kappa, torch.cat([W_h, W_w], 1), peep, W_p, b_p)
+    return _WindowedLstm.apply(
+        x, _one_hot(text, w.shape[1], x), h, c, w, kappa, torch.cat([W_h, W_w], 1), peep, W_p, b_p
+    )
 
 
 # -- the nets ------------------------------------------------------------------------------------------------
@@ -215,7 +304,11 @@ class _Layer(nn.Module):
         super().__init__()
         uniform = lambda *shape: torch.empty(shape).uniform_(-(n**-0.5), n**-0.5)
         # points and letters are few numbers that must be told apart from the first step on, as in minilib.lstm
-        self.W_x = nn.Parameter(torch.cat([torch.randn(4 * n, 3), uniform(4 * n, below), torch.randn(4 * n, letters)], 1))
+        self.W_x = nn.Parameter(
+            torch.cat(
+                [torch.randn(4 * n, 3), uniform(4 * n, below), torch.randn(4 * n, letters)], 1
+            )
+        )
         self.W_h = nn.Parameter(uniform(4 * n, n))
         self.peep = nn.Parameter(torch.zeros(3, n))
         self.b = nn.Parameter(torch.cat([torch.zeros(n), torch.ones(n), torch.zeros(2 * n)]))
@@ -227,19 +320,29 @@ class _Net(nn.Module):
     def __init__(self, letters, width, layers, mixtures):
         super().__init__()
         if min(width, layers, mixtures) < 1:
-            raise ValueError(f"width, layers and mixtures must be 1 or more, got {width}, {layers}, {mixtures}")
+            raise ValueError(
+                f"width, layers and mixtures must be 1 or more, got {width}, {layers}, {mixtures}"
+            )
         self.width, self.letters = width, letters
         self.layers = nn.ModuleList(_Layer(width * (k > 0), letters, width) for k in range(layers))
         bound = (layers * width) ** -0.5
-        self.W_y = nn.Parameter(torch.empty(1 + 6 * mixtures, layers * width).uniform_(-bound, bound))
+        self.W_y = nn.Parameter(
+            torch.empty(1 + 6 * mixtures, layers * width).uniform_(-bound, bound)
+        )
         b_y = torch.zeros(1 + 6 * mixtures)
-        b_y[1 + mixtures : 1 + 3 * mixtures].normal_()  # components that start at one place would stay there together
+        b_y[
+            1 + mixtures : 1 + 3 * mixtures
+        ].normal_()  # components that start at one place would stay there together
         self.b_y = nn.Parameter(b_y)
 
     def init_state(self, batch_size):
         """((h, c) of each layer), w, kappa; all zero. kappa 0 is before the first letter."""
         zeros = lambda *shape: self.b_y.new_zeros(batch_size, *shape)
-        return tuple((zeros(self.width), zeros(self.width)) for _ in self.layers), zeros(self.letters), zeros(len(getattr(self, "b_p", ())) // 3)
+        return (
+            tuple((zeros(self.width), zeros(self.width)) for _ in self.layers),
+            zeros(self.letters),
+            zeros(len(getattr(self, "b_p", ())) // 3),
+        )
 
     def extend(self, x, text, state):
         """Read points x (batch, time, 3) from a state: y (batch, time, 1 + 6M), the state after, h of layer 1."""
@@ -247,15 +350,34 @@ class _Net(nn.Module):
         outputs, after, windows, below = [], [], None, None
         for k, (layer, (h, c)) in enumerate(zip(self.layers, cells, strict=True)):
             parts = [part for part in (x, below, windows) if part is not None]
-            read = torch.cat(parts, -1) @ layer.W_x[:, : sum(part.shape[-1] for part in parts)].t() + layer.b
+            read = (
+                torch.cat(parts, -1) @ layer.W_x[:, : sum(part.shape[-1] for part in parts)].t()
+                + layer.b
+            )
             if k == 0 and text is not None:
-                below, windows, c, kappa = windowed_lstm(read, text, h, c, w, kappa, layer.W_h, layer.W_x[:, 3:], layer.peep, self.W_p, self.b_p)
+                below, windows, c, kappa = windowed_lstm(
+                    read,
+                    text,
+                    h,
+                    c,
+                    w,
+                    kappa,
+                    layer.W_h,
+                    layer.W_x[:, 3:],
+                    layer.peep,
+                    self.W_p,
+                    self.b_p,
+                )
                 w = windows[:, -1]
             else:
                 below, _, c = lstm(read, h, c, layer.W_h, layer.peep)
             outputs.append(below)
             after.append((below[:, -1], c))
-        return torch.cat(outputs, -1) @ self.W_y.t() + self.b_y, (tuple(after), w, kappa), outputs[0]
+        return (
+            torch.cat(outputs, -1) @ self.W_y.t() + self.b_y,
+            (tuple(after), w, kappa),
+            outputs[0],
+        )
 
 
 def _before(points):
@@ -267,11 +389,19 @@ def _before(points):
 
 def _check_text(text, alphabet, rows):
     if text.dim() != 2 or len(text) != rows or text.is_floating_point():
-        raise ValueError(f"text must be integers of shape ({rows}, letters), got {text.dtype} of {tuple(text.shape)}")
+        raise ValueError(
+            f"text must be integers of shape ({rows}, letters), got {text.dtype} of {tuple(text.shape)}"
+        )
     if not text.shape[1] or (text[:, 0] < 0).any():
         raise ValueError("text must have at least one letter in every row")
-    if (text < -1).any() or (text >= alphabet).any() or ((text[:, 1:] >= 0) & (text[:, :-1] < 0)).any():
-        raise ValueError(f"text must hold letters below {alphabet}, then only -1, got {text.tolist()}")
+    if (
+        (text < -1).any()
+        or (text >= alphabet).any()
+        or ((text[:, 1:] >= 0) & (text[:, :-1] < 0)).any()
+    ):
+        raise ValueError(
+            f"text must hold letters below {alphabet}, then only -1, got {text.tolist()}"
+        )
 
 
 def _prediction_cases(rng):
@@ -295,9 +425,17 @@ class PredictionNet(_Net):
 
 
 def _synthesis_cases(rng):
-    for A, n, layers, M, K, T, text in [(1, 1, 1, 1, 1, 1, [[0]]), (4, 3, 2, 2, 2, 5, [[3, 0, 1], [2, -1, -1]]), (3, 2, 3, 1, 1, 2, [[1, 2]])]:
+    for A, n, layers, M, K, T, text in [
+        (1, 1, 1, 1, 1, 1, [[0]]),
+        (4, 3, 2, 2, 2, 5, [[3, 0, 1], [2, -1, -1]]),
+        (3, 2, 3, 1, 1, 2, [[1, 2]]),
+    ]:
         text = np.array(text)
-        yield {"alphabet": A, "width": n, "layers": layers, "mixtures": M, "gaussians": K}, rng.normal(size=(len(text), T, 3)), text
+        yield (
+            {"alphabet": A, "width": n, "layers": layers, "mixtures": M, "gaussians": K},
+            rng.normal(size=(len(text), T, 3)),
+            text,
+        )
 
 
 @twin(naive.synthesis, cases=_synthesis_cases)
@@ -312,9 +450,20 @@ class SynthesisNet(_Net):
     def __init__(self, alphabet=61, width=128, layers=2, mixtures=10, gaussians=6, pace=0.08):
         super().__init__(alphabet, width, layers, mixtures)
         if min(alphabet, gaussians) < 1 or not pace > 0:
-            raise ValueError(f"alphabet and gaussians must be 1 or more and pace positive, got {alphabet}, {gaussians}, {pace}")
-        self.W_p = nn.Parameter(0.1 * torch.empty(3 * gaussians, width).uniform_(-(width**-0.5), width**-0.5))
-        self.b_p = nn.Parameter(torch.cat([torch.full((gaussians,), value) for value in (-math.log(gaussians), 0.0, math.log(pace))]))
+            raise ValueError(
+                f"alphabet and gaussians must be 1 or more and pace positive, got {alphabet}, {gaussians}, {pace}"
+            )
+        self.W_p = nn.Parameter(
+            0.1 * torch.empty(3 * gaussians, width).uniform_(-(width**-0.5), width**-0.5)
+        )
+        self.b_p = nn.Parameter(
+            torch.cat(
+                [
+                    torch.full((gaussians,), value)
+                    for value in (-math.log(gaussians), 0.0, math.log(pace))
+                ]
+            )
+        )
 
     def forward(self, points, text):
         """points (batch, time, 3), text (batch, letters) -> y (batch, time, 1 + 6M) of points[:, t], as above.
@@ -349,21 +498,41 @@ def _draw(y, noise, bias):
     j = (pi.cumsum(-1) <= noise[:, :1]).sum(-1, keepdim=True).clamp(max=pi.shape[-1] - 1)
     mu1, mu2, s1, s2, rho_hat = (value.gather(-1, j)[:, 0] for value in (mu1, mu2, s1, s2, rho_hat))
     dx = mu1 + torch.exp(s1 - bias) * noise[:, 1]
-    dy = mu2 + torch.exp(s2 - bias) * (torch.tanh(rho_hat) * noise[:, 1] + noise[:, 2] / torch.cosh(rho_hat))
+    dy = mu2 + torch.exp(s2 - bias) * (
+        torch.tanh(rho_hat) * noise[:, 1] + noise[:, 2] / torch.cosh(rho_hat)
+    )
     return torch.stack([dx, dy, (noise[:, 3] < torch.sigmoid(-e_hat)).to(y.dtype)], -1)
 
 
 def _write_cases(rng):
     """One letter; a net that stops and one that is cut off; bias; a prime of unequal lengths."""
-    for pace, text, T, bias, prime in [(1.0, [[0]], 4, 0.0, None), (0.4, [[1, 2, 0], [2, -1, -1]], 12, 0.5, None), (0.3, [[1, 2, 0], [0, 2, -1]], 9, 2.0, [5, 2])]:
+    for pace, text, T, bias, prime in [
+        (1.0, [[0]], 4, 0.0, None),
+        (0.4, [[1, 2, 0], [2, -1, -1]], 12, 0.5, None),
+        (0.3, [[1, 2, 0], [0, 2, -1]], 9, 2.0, [5, 2]),
+    ]:
         text, B, n, A, M, K = np.array(text), len(text), 3, 3, 2, 2
         shapes = {"W_y": (1 + 6 * M, 2 * n), "b_y": (1 + 6 * M,), "W_p": (3 * K, n)}
         for k in range(2):
-            shapes |= {f"layers.{k}.W_x": (4 * n, 3 + n * k + A), f"layers.{k}.W_h": (4 * n, n), f"layers.{k}.peep": (3, n), f"layers.{k}.b": (4 * n,)}
+            shapes |= {
+                f"layers.{k}.W_x": (4 * n, 3 + n * k + A),
+                f"layers.{k}.W_h": (4 * n, n),
+                f"layers.{k}.peep": (3, n),
+                f"layers.{k}.b": (4 * n,),
+            }
         params = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
         params["b_p"] = np.concatenate([np.zeros(2 * K), np.full(K, np.log(pace))])
-        noise = np.concatenate([rng.uniform(size=(B, T, 1)), rng.normal(size=(B, T, 2)), rng.uniform(size=(B, T, 1))], -1)
-        yield params, text, noise, bias, None if prime is None else (rng.normal(size=(B, max(prime), 3)), np.array(prime))
+        noise = np.concatenate(
+            [rng.uniform(size=(B, T, 1)), rng.normal(size=(B, T, 2)), rng.uniform(size=(B, T, 1))],
+            -1,
+        )
+        yield (
+            params,
+            text,
+            noise,
+            bias,
+            None if prime is None else (rng.normal(size=(B, max(prime), 3)), np.array(prime)),
+        )
 
 
 @twin(naive.write, cases=_write_cases, differentiable=False)
@@ -384,7 +553,9 @@ def write(params, text, noise, bias=0.0, prime=None):
     n, A = params["layers.0.W_h"].shape[1], params["layers.0.W_x"].shape[1] - 3
     _check_text(text, A, B)
     if noise.shape[2] != 4 or not bias >= 0:
-        raise ValueError(f"noise must have shape (batch, time, 4) and bias be 0 or more, got {tuple(noise.shape)} and {bias}")
+        raise ValueError(
+            f"noise must have shape (batch, time, 4) and bias be 0 or more, got {tuple(noise.shape)} and {bias}"
+        )
     with torch.device("meta"):  # no fresh weights are drawn
         net = SynthesisNet(A, n, layers, (len(params["b_y"]) - 1) // 6, len(params["b_p"]) // 3)
     net.load_state_dict(params, assign=True)
@@ -395,7 +566,11 @@ def write(params, text, noise, bias=0.0, prime=None):
         kappa = state[2]
         y, state, h = net.extend(x[:, None], text, state)
         phi = window(h @ net.W_p.t() + net.b_p, kappa, text, A)[2][:, 0]
-        led = torch.full_like(lengths, prime is not None, dtype=torch.bool) if prime is None else t < prime[1]
+        led = (
+            torch.full_like(lengths, prime is not None, dtype=torch.bool)
+            if prime is None
+            else t < prime[1]
+        )
         past = phi.gather(1, letters)[:, 0] > phi.masked_fill(~is_letter, -math.inf).amax(1)
         lengths = torch.where((lengths == T) & past & ~led, t, lengths)
         going = lengths > t

@@ -21,14 +21,24 @@ def _check(name, x, dims):
 
 def _group_cases(rng):
     """One step; lengths that are and are not multiples of k; every shift; k = 1."""
-    for T, k, shift in [(1, 1, 0), (1, 4, 3), (7, 1, 0), *((T, 4, shift) for T in (7, 8, 9) for shift in range(4)), (5, 2, 1)]:
+    for T, k, shift in [
+        (1, 1, 0),
+        (1, 4, 3),
+        (7, 1, 0),
+        *((T, 4, shift) for T in (7, 8, 9) for shift in range(4)),
+        (5, 2, 1),
+    ]:
         yield rng.normal(size=(2, T, 3)), k, shift
 
 
 def _check_look(C, W_q, W_kv, W_out, heads):
     if heads < 1 or C % (2 * heads):
         raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
-    for name, W, shape in (("W_q", W_q, (C, C)), ("W_kv", W_kv, (2 * C, C)), ("W_out", W_out, (C, C))):
+    for name, W, shape in (
+        ("W_q", W_q, (C, C)),
+        ("W_kv", W_kv, (2 * C, C)),
+        ("W_out", W_out, (C, C)),
+    ):
         if tuple(W.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(W.shape)}")
 
@@ -42,33 +52,55 @@ def group(x, k, shift):
     """
     _check("x", x, ("batch", "T", "C"))
     if k < 1 or not 0 <= shift < k:
-        raise ValueError(f"k must be 1 or more and shift lie in [0, k), got k={k} and shift={shift}")
+        raise ValueError(
+            f"k must be 1 or more and shift lie in [0, k), got k={k} and shift={shift}"
+        )
     B, T, C = x.shape
     G = -(-T // k)
-    return nn.functional.pad(x, (0, 0, shift, max(0, G * k - T - shift)))[:, : G * k].reshape(B, G, k, C)
+    return nn.functional.pad(x, (0, 0, shift, max(0, G * k - T - shift)))[:, : G * k].reshape(
+        B, G, k, C
+    )
 
 
-@twin(naive.shorten_average, cases=lambda rng: [(rng.normal(size=shape),) for shape in [(1, 1, 1, 2), (2, 3, 4, 5)]])
+@twin(
+    naive.shorten_average,
+    cases=lambda rng: [(rng.normal(size=shape),) for shape in [(1, 1, 1, 2), (2, 3, 4, 5)]],
+)
 def shorten_average(groups):
     """The mean of each group: (batch, G, k, C) -> (batch, G, C)."""
     _check("groups", groups, ("batch", "G", "k", "C"))
     return groups.mean(2)
 
 
-@twin(naive.shorten_linear, cases=lambda rng: [(rng.normal(size=(B, G, k, C)), rng.normal(size=(C, k * C))) for B, G, k, C in [(1, 1, 1, 2), (2, 3, 4, 5)]])
+@twin(
+    naive.shorten_linear,
+    cases=lambda rng: [
+        (rng.normal(size=(B, G, k, C)), rng.normal(size=(C, k * C)))
+        for B, G, k, C in [(1, 1, 1, 2), (2, 3, 4, 5)]
+    ],
+)
 def shorten_linear(groups, W):
     """One matrix W (C, kC) reads the whole group: (batch, G, k, C) -> (batch, G, C)."""
     _check("groups", groups, ("batch", "G", "k", "C"))
     B, G, k, C = groups.shape
     if tuple(W.shape) != (C, k * C):
-        raise ValueError(f"W must have shape {(C, k * C)} beside groups {tuple(groups.shape)}, got {tuple(W.shape)}")
+        raise ValueError(
+            f"W must have shape {(C, k * C)} beside groups {tuple(groups.shape)}, got {tuple(W.shape)}"
+        )
     return groups.flatten(2) @ W.t()
 
 
 def _shorten_attention_cases(rng):
     for B, G, k, heads, D in [(1, 1, 1, 1, 2), (2, 3, 4, 2, 2), (1, 2, 3, 1, 6)]:
         C = heads * D
-        yield rng.normal(size=(B, G, C)), rng.normal(size=(B, G, k, C)), rng.normal(size=(C, C)), rng.normal(size=(2 * C, C)), rng.normal(size=(C, C)), heads
+        yield (
+            rng.normal(size=(B, G, C)),
+            rng.normal(size=(B, G, k, C)),
+            rng.normal(size=(C, C)),
+            rng.normal(size=(2 * C, C)),
+            rng.normal(size=(C, C)),
+            heads,
+        )
 
 
 @twin(naive.shorten_attention, cases=_shorten_attention_cases)
@@ -81,38 +113,65 @@ def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
     B, G, k, C = groups.shape
     _check_look(C, W_q, W_kv, W_out, heads)
     if tuple(query.shape) != (B, G, C):
-        raise ValueError(f"query must have shape {(B, G, C)} beside groups {tuple(groups.shape)}, got {tuple(query.shape)}")
+        raise ValueError(
+            f"query must have shape {(B, G, C)} beside groups {tuple(groups.shape)}, got {tuple(query.shape)}"
+        )
     q = (query @ W_q.t()).view(B * G, 1, heads, C // heads).transpose(1, 2)  # (BG, H, 1, D)
-    key, value = (groups @ W_kv.t()).view(B * G, k, 2, heads, C // heads).permute(2, 0, 3, 1, 4)  # (BG, H, k, D)
+    key, value = (
+        (groups @ W_kv.t()).view(B * G, k, 2, heads, C // heads).permute(2, 0, 3, 1, 4)
+    )  # (BG, H, k, D)
     return attention(q, rope(key), value).reshape(B, G, C) @ W_out.t()
 
 
 def _up_cases(rng):
     """One step; whole groups; a group cut at either end; k = 1. (G, k, T, phase)"""
-    yield from [(1, 1, 1, 0), (1, 4, 1, 2), (3, 1, 3, 0), (2, 4, 8, 0), (2, 4, 7, 0), (3, 4, 7, 3), (2, 3, 3, 1)]
+    yield from [
+        (1, 1, 1, 0),
+        (1, 4, 1, 2),
+        (3, 1, 3, 0),
+        (2, 4, 8, 0),
+        (2, 4, 7, 0),
+        (3, 4, 7, 3),
+        (2, 3, 3, 1),
+    ]
 
 
-@twin(naive.up_repeat, cases=lambda rng: [(rng.normal(size=(2, G, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)])
+@twin(
+    naive.up_repeat,
+    cases=lambda rng: [
+        (rng.normal(size=(2, G, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)
+    ],
+)
 def up_repeat(y, k, T, phase=0):
     """Group j of y (batch, G, C) is heard at all its k steps: (batch, T, C); step t belongs to group (t + phase) // k."""
     _check_up(y, k, T, phase)
     return y.repeat_interleave(k, dim=1)[:, phase : phase + T]
 
 
-@twin(naive.up_linear, cases=lambda rng: [(rng.normal(size=(2, G, 3)), rng.normal(size=(3 * k, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)])
+@twin(
+    naive.up_linear,
+    cases=lambda rng: [
+        (rng.normal(size=(2, G, 3)), rng.normal(size=(3 * k, 3)), k, T, phase)
+        for G, k, T, phase in _up_cases(rng)
+    ],
+)
 def up_linear(y, W, k, T, phase=0):
     """Each of a group's k steps hears its own linear function of the group: W (kC, C), the rest as in up_repeat."""
     _check_up(y, k, T, phase)
     B, G, C = y.shape
     if tuple(W.shape) != (k * C, C):
-        raise ValueError(f"W must have shape {(k * C, C)} for k={k} and y {tuple(y.shape)}, got {tuple(W.shape)}")
+        raise ValueError(
+            f"W must have shape {(k * C, C)} for k={k} and y {tuple(y.shape)}, got {tuple(W.shape)}"
+        )
     return (y @ W.t()).view(B, G * k, C)[:, phase : phase + T]
 
 
 def _check_up(y, k, T, phase):
     _check("y", y, ("batch", "G", "C"))
     if k < 1 or not 0 <= phase < k or T < 1 or -(-(T + phase) // k) > y.shape[1]:
-        raise ValueError(f"y must have a group for each of T={T} steps from phase={phase} in [0, k={k}), got {y.shape[1]} groups")
+        raise ValueError(
+            f"y must have a group for each of T={T} steps from phase={phase} in [0, k={k}), got {y.shape[1]} groups"
+        )
 
 
 def _up_attention_cases(rng):
@@ -129,7 +188,17 @@ def _up_attention_cases(rng):
         C = heads * D
         weights = [rng.normal(size=shape) for shape in ((C, C), (2 * C, C), (C, C))]
         past = rng.normal(size=(2, B, heads, S, D))
-        yield rng.normal(size=(B, T, C)), rng.normal(size=(B, G, C)), *weights, heads, k, past[0], past[1], position, window
+        yield (
+            rng.normal(size=(B, T, C)),
+            rng.normal(size=(B, G, C)),
+            *weights,
+            heads,
+            k,
+            past[0],
+            past[1],
+            position,
+            window,
+        )
 
 
 @twin(naive.up_attention, cases=_up_attention_cases)
@@ -148,17 +217,32 @@ def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, w
     (B, T, C), D = x.shape, x.shape[2] // heads
     first, phase, end = -(-position // k), position % k, -(-(position + T) // k)
     if y.shape != (B, end - first, C):
-        raise ValueError(f"y must have shape {(B, end - first, C)}: the groups that begin at steps {position} to {position + T - 1}, got {tuple(y.shape)}")
+        raise ValueError(
+            f"y must have shape {(B, end - first, C)}: the groups that begin at steps {position} to {position + T - 1}, got {tuple(y.shape)}"
+        )
     past = (B, heads, min(first, window or first), D)
     if past_k.shape != past or past_v.shape != past:
-        raise ValueError(f"past_k and past_v must have shape {past}: the last groups before y, got {tuple(past_k.shape)} and {tuple(past_v.shape)}")
+        raise ValueError(
+            f"past_k and past_v must have shape {past}: the last groups before y, got {tuple(past_k.shape)} and {tuple(past_v.shape)}"
+        )
     key, value = (y @ W_kv.t()).view(B, end - first, 2, heads, D).permute(2, 0, 3, 1, 4)
     key, value = torch.cat([past_k, rope(key, first)], dim=2), torch.cat([past_v, value], dim=2)
-    G = end - position // k  # groups that the steps belong to; rows are added to make these whole, and dropped again
-    q = nn.functional.pad(x @ W_q.t(), (0, 0, phase, G * k - phase - T)).view(B, G, k, heads, D).permute(0, 2, 3, 1, 4)
+    G = (
+        end - position // k
+    )  # groups that the steps belong to; rows are added to make these whole, and dropped again
+    q = (
+        nn.functional.pad(x @ W_q.t(), (0, 0, phase, G * k - phase - T))
+        .view(B, G, k, heads, D)
+        .permute(0, 2, 3, 1, 4)
+    )
     q = rope(q.reshape(B, k * heads, G, D), position // k)
     heard = attention(q, key.repeat(1, k, 1, 1), value.repeat(1, k, 1, 1), None, True, window)
-    heard = heard.view(B, k, heads, G, D).permute(0, 3, 1, 2, 4).reshape(B, G * k, C)[:, phase : phase + T] @ W_out.t()
+    heard = (
+        heard.view(B, k, heads, G, D)
+        .permute(0, 3, 1, 2, 4)
+        .reshape(B, G * k, C)[:, phase : phase + T]
+        @ W_out.t()
+    )
     return (heard, key[:, :, -window:], value[:, :, -window:]) if window else (heard, key, value)
 
 
@@ -177,9 +261,19 @@ def _model_cases(rng):
     sizes = dict(vocab_size=5, width=4, heads=1, before=1, middle=1, after=1)
     yield sizes | dict(k=1, context=3, shorten="average", up="repeat"), rng.integers(5, size=(1, 1))
     yield sizes | dict(k=4, context=8, shorten="average", up="repeat"), rng.integers(5, size=(2, 3))
-    for k, T, context, shorten, up in [(3, 9, 8, "average", "linear"), (2, 7, 2, "linear", "repeat"), (4, 9, 3, "attention", "attention")]:
-        yield sizes | dict(heads=2, width=8, k=k, context=context, shorten=shorten, up=up), rng.integers(5, size=(2, T))
-    yield sizes | dict(before=0, middle=2, after=0, k=3, context=2, shorten="linear", up="attention"), rng.integers(5, size=(2, 10))
+    for k, T, context, shorten, up in [
+        (3, 9, 8, "average", "linear"),
+        (2, 7, 2, "linear", "repeat"),
+        (4, 9, 3, "attention", "attention"),
+    ]:
+        yield (
+            sizes | dict(heads=2, width=8, k=k, context=context, shorten=shorten, up=up),
+            rng.integers(5, size=(2, T)),
+        )
+    yield (
+        sizes | dict(before=0, middle=2, after=0, k=3, context=2, shorten="linear", up="attention"),
+        rng.integers(5, size=(2, 10)),
+    )
 
 
 @twin(naive.hourglass, cases=_model_cases)
@@ -196,24 +290,53 @@ class Hourglass(LanguageModel):
     Departure: where the paper's attention is followed by a feed-forward, here the next block brings its own.
     """
 
-    def __init__(self, vocab_size=256, width=128, k=3, before=1, middle=4, after=1, heads=4, context=64, shorten="average", up="repeat"):
+    def __init__(
+        self,
+        vocab_size=256,
+        width=128,
+        k=3,
+        before=1,
+        middle=4,
+        after=1,
+        heads=4,
+        context=64,
+        shorten="average",
+        up="repeat",
+    ):
         super().__init__()
         if min(vocab_size, width, k, middle, context) < 1 or min(before, after) < 0:
-            raise ValueError(f"vocab_size, width, k, middle and context must be 1 or more, got {vocab_size}, {width}, {k}, {middle}, {context}; before and after 0 or more, got {before}, {after}")
-        for name, value, known in (("shorten", shorten, ("average", "linear", "attention")), ("up", up, ("repeat", "linear", "attention"))):
+            raise ValueError(
+                f"vocab_size, width, k, middle and context must be 1 or more, got {vocab_size}, {width}, {k}, {middle}, {context}; before and after 0 or more, got {before}, {after}"
+            )
+        for name, value, known in (
+            ("shorten", shorten, ("average", "linear", "attention")),
+            ("up", up, ("repeat", "linear", "attention")),
+        ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         self.vocab_size, self.k, self.heads, self.context = vocab_size, k, heads, context
-        residual = (2 * (before + middle + after)) ** -0.5  # as in Block: keeps the sum of all that is added near 1
-        stack = lambda layers: nn.ModuleList(Block(width, heads, window=context, residual=residual) for _ in range(layers))
+        residual = (
+            2 * (before + middle + after)
+        ) ** -0.5  # as in Block: keeps the sum of all that is added near 1
+        stack = lambda layers: nn.ModuleList(
+            Block(width, heads, window=context, residual=residual) for _ in range(layers)
+        )
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.before, self.middle, self.after = stack(before), stack(middle), stack(after)
-        self.shorten = nn.Parameter((k * width) ** -0.5 * torch.randn(width, k * width)) if shorten == "linear" else None
+        self.shorten = (
+            nn.Parameter((k * width) ** -0.5 * torch.randn(width, k * width))
+            if shorten == "linear"
+            else None
+        )
         self.gather = _Look(width, residual) if shorten == "attention" else None
-        self.up = nn.Parameter(width**-0.5 * torch.randn(k * width, width)) if up != "repeat" else None
+        self.up = (
+            nn.Parameter(width**-0.5 * torch.randn(k * width, width)) if up != "repeat" else None
+        )
         self.spread = _Look(width, residual) if up == "attention" else None
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # small: the first bet is near uniform
+        self.output = nn.Parameter(
+            0.1 * width**-0.5 * torch.randn(vocab_size, width)
+        )  # small: the first bet is near uniform
 
     def init_state(self, batch_size):
         """(steps so far, steps of the group that is open, last group, caches before, middle, after, of the way up).
@@ -221,9 +344,18 @@ class Hourglass(LanguageModel):
         The open group begins with k - 1 zeros: that is the shift. Group j then closes with step jk, the first that hears it.
         """
         zeros = lambda n: self.embed.new_zeros(batch_size, n, self.embed.shape[1])
-        caches = [tuple(block.no_past(batch_size) for block in part) for part in (self.before, self.middle, self.after)]
+        caches = [
+            tuple(block.no_past(batch_size) for block in part)
+            for part in (self.before, self.middle, self.after)
+        ]
         width = self.embed.shape[1]
-        return 0, zeros(self.k - 1), zeros(1), *caches, (self.embed.new_zeros(batch_size, self.heads, 0, width // self.heads),) * 2
+        return (
+            0,
+            zeros(self.k - 1),
+            zeros(1),
+            *caches,
+            (self.embed.new_zeros(batch_size, self.heads, 0, width // self.heads),) * 2,
+        )
 
     def extend(self, ids, state):
         check_ids(ids, self.vocab_size, dims=2)
@@ -231,7 +363,9 @@ class Hourglass(LanguageModel):
         B, T, phase = *ids.shape, position % self.k
         held = (B, self.k - 1 + position - self.k * -(-position // self.k), self.embed.shape[1])
         if open_group.shape != held:
-            raise ValueError(f"state must be this model's after {position} symbols, its open group of shape {held}, got {tuple(open_group.shape)}")
+            raise ValueError(
+                f"state must be this model's after {position} symbols, its open group of shape {held}, got {tuple(open_group.shape)}"
+            )
         x, before = _run(self.before, nn.functional.embedding(ids, self.embed), before, position)
         steps = torch.cat([open_group, x], dim=1)
         G = steps.shape[1] // self.k  # groups that these symbols close
@@ -239,27 +373,50 @@ class Hourglass(LanguageModel):
         if G:
             new = self._shortened(steps[:, : G * self.k].reshape(B, G, self.k, -1))
             new, middle = _run(self.middle, new, middle, -(-position // self.k))
-        heard = torch.cat([last, new], dim=1)[:, 0 if phase else 1 :]  # in the middle of a group, the last one is still heard
+        heard = torch.cat([last, new], dim=1)[
+            :, 0 if phase else 1 :
+        ]  # in the middle of a group, the last one is still heard
         x, way_up = self._joined(x, heard, new, way_up, position)
         x, after = _run(self.after, x, after, position)
         state = position + T, steps[:, G * self.k :], heard[:, -1:], before, middle, after, way_up
         return self.norm(x) @ self.output.t(), state
 
     def _shortened(self, groups):
-        y = shorten_average(groups) if self.shorten is None else shorten_linear(groups, self.shorten)
+        y = (
+            shorten_average(groups)
+            if self.shorten is None
+            else shorten_linear(groups, self.shorten)
+        )
         if self.gather is None:
             return y
         look = self.gather
-        return y + shorten_attention(look.norm_q(y), look.norm_kv(groups), look.q, look.kv, look.out, self.heads)
+        return y + shorten_attention(
+            look.norm_q(y), look.norm_kv(groups), look.q, look.kv, look.out, self.heads
+        )
 
     def _joined(self, x, heard, new, way_up, position):
         """Steps x plus what they hear of the groups; `new` are those of `heard` whose keys are not cached yet."""
         T, phase = x.shape[1], position % self.k
-        x = x + (up_repeat(heard, self.k, T, phase) if self.up is None else up_linear(heard, self.up, self.k, T, phase))
+        x = x + (
+            up_repeat(heard, self.k, T, phase)
+            if self.up is None
+            else up_linear(heard, self.up, self.k, T, phase)
+        )
         if self.spread is None:
             return x, way_up
         look = self.spread
-        y, *way_up = up_attention(look.norm_q(x), look.norm_kv(new), look.q, look.kv, look.out, self.heads, self.k, *way_up, position, self.context)
+        y, *way_up = up_attention(
+            look.norm_q(x),
+            look.norm_kv(new),
+            look.q,
+            look.kv,
+            look.out,
+            self.heads,
+            self.k,
+            *way_up,
+            position,
+            self.context,
+        )
         return x + y, tuple(way_up)
 
 
@@ -273,7 +430,12 @@ def _run(blocks, x, caches, position):
 
 
 def _count_cases(rng):
-    yield from [(1, 1, 1, 1, 0, 1, 0, 1), (9, 4, 5, 3, 1, 2, 1, 100), (10, 4, 5, 4, 2, 3, 0, 3), (33, 6, 2, 2, 1, 1, 1, 16)]
+    yield from [
+        (1, 1, 1, 1, 0, 1, 0, 1),
+        (9, 4, 5, 3, 1, 2, 1, 100),
+        (10, 4, 5, 4, 2, 3, 0, 3),
+        (33, 6, 2, 2, 1, 1, 1, 16),
+    ]
 
 
 @twin(naive.multiply_adds, cases=_count_cases)
@@ -283,7 +445,9 @@ def multiply_adds(T, C, V, k, before, middle, after, context):
     C channels, V symbols; layers and context as in Hourglass. Counted are matrices, scores and weighted sums.
     """
     if min(T, C, V, k, context) < 1 or min(before, middle, after) < 0:
-        raise ValueError(f"T, C, V, k and context must be 1 or more, got {T}, {C}, {V}, {k}, {context}; layers 0 or more, got {before}, {middle}, {after}")
+        raise ValueError(
+            f"T, C, V, k and context must be 1 or more, got {T}, {C}, {V}, {k}, {context}; layers 0 or more, got {before}, {middle}, {after}"
+        )
 
     def layer(steps):
         full = min(steps, context)
@@ -294,8 +458,16 @@ def multiply_adds(T, C, V, k, before, middle, after, context):
 
 def _funnel_cases(rng):
     """One symbol; lengths that are odd at one level or another; one level."""
-    for levels, layers, heads, B, T in [(1, 1, 1, 1, 1), (3, 1, 2, 2, 1), (3, 2, 1, 2, 6), (2, 1, 2, 3, 5)]:
-        yield {"vocab_size": 5, "width": 8, "layers": layers, "levels": levels, "heads": heads}, rng.integers(5, size=(B, T))
+    for levels, layers, heads, B, T in [
+        (1, 1, 1, 1, 1),
+        (3, 1, 2, 2, 1),
+        (3, 2, 1, 2, 6),
+        (2, 1, 2, 3, 5),
+    ]:
+        yield (
+            {"vocab_size": 5, "width": 8, "layers": layers, "levels": levels, "heads": heads},
+            rng.integers(5, size=(B, T)),
+        )
 
 
 @twin(naive.funnel, cases=_funnel_cases)
@@ -309,17 +481,29 @@ class Funnel(nn.Module):
     def __init__(self, vocab_size=256, width=128, layers=1, levels=3, heads=4):
         super().__init__()
         if min(vocab_size, width, layers, levels) < 1:
-            raise ValueError(f"vocab_size, width, layers and levels must be 1 or more, got {vocab_size}, {width}, {layers}, {levels}")
+            raise ValueError(
+                f"vocab_size, width, layers and levels must be 1 or more, got {vocab_size}, {width}, {layers}, {levels}"
+            )
         self.vocab_size, self.heads = vocab_size, heads
         residual = (2 * levels * layers) ** -0.5
-        self.embed, self.cls = nn.Parameter(torch.randn(vocab_size, width)), nn.Parameter(torch.randn(width))
-        self.levels = nn.ModuleList(nn.ModuleList(Block(width, heads, causal=False, residual=residual) for _ in range(layers)) for _ in range(levels))
+        self.embed, self.cls = (
+            nn.Parameter(torch.randn(vocab_size, width)),
+            nn.Parameter(torch.randn(width)),
+        )
+        self.levels = nn.ModuleList(
+            nn.ModuleList(
+                Block(width, heads, causal=False, residual=residual) for _ in range(layers)
+            )
+            for _ in range(levels)
+        )
         self.pools = nn.ModuleList(_Look(width, residual) for _ in range(levels - 1))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, ids):
         check_ids(ids, self.vocab_size, dims=2)
-        x = torch.cat([self.cls.expand(len(ids), 1, -1), nn.functional.embedding(ids, self.embed)], dim=1)
+        x = torch.cat(
+            [self.cls.expand(len(ids), 1, -1), nn.functional.embedding(ids, self.embed)], dim=1
+        )
         for level, blocks in enumerate(self.levels):
             if level:
                 x = self._pooled(x, self.pools[level - 1])
@@ -329,12 +513,18 @@ class Funnel(nn.Module):
     def _pooled(self, x, look):
         """Half as many steps, which look at all: x (batch, 1 + n, C) -> (batch, 1 + ceil(n / 2), C)."""
         B, S, C = x.shape
-        even = torch.cat([x, x[:, -1:]], dim=1) if S % 2 == 0 and S > 1 else x  # a last step without a partner is its own mean
-        pooled = torch.cat([x[:, :1], shorten_average(group(even[:, 1:], 2, 0))], dim=1) if S > 1 else x
+        even = (
+            torch.cat([x, x[:, -1:]], dim=1) if S % 2 == 0 and S > 1 else x
+        )  # a last step without a partner is its own mean
+        pooled = (
+            torch.cat([x[:, :1], shorten_average(group(even[:, 1:], 2, 0))], dim=1) if S > 1 else x
+        )
         first = (2 * torch.arange(pooled.shape[1], device=x.device) - 1).clamp(min=0)
         heads = lambda z: z.view(B, -1, self.heads, C // self.heads).transpose(1, 2)
         key, value = (look.norm_kv(x) @ look.kv.t()).chunk(2, dim=-1)
-        heard = attention(rope(heads(look.norm_q(pooled) @ look.q.t()), first), rope(heads(key)), heads(value))
+        heard = attention(
+            rope(heads(look.norm_q(pooled) @ look.q.t()), first), rope(heads(key)), heads(value)
+        )
         return pooled + heard.transpose(1, 2).reshape(B, -1, C) @ look.out.t()
 
 
@@ -343,7 +533,12 @@ class Funnel(nn.Module):
 
 def _ends_cases(rng):
     """One byte; words and what is between them; a character of several bytes, cut in two; any bytes."""
-    for text in (b"a", b"don't stop,  now\n\n", "na\u00efve \u2013 caf\u00e9".encode()[:-1], b"   "):
+    for text in (
+        b"a",
+        b"don't stop,  now\n\n",
+        "na\u00efve \u2013 caf\u00e9".encode()[:-1],
+        b"   ",
+    ):
         yield (np.array([list(text)]),)
     yield (rng.integers(256, size=(3, 40)),)
 
@@ -353,7 +548,9 @@ def word_ends(ids):
     """(batch, T) bytes -> (batch, T) bool: True at the first byte after a word. Known from bytes ≤ t, so more text moves no end."""
     check_ids(ids, 256, dims=2)
     lower = ids | 32  # of an ASCII letter
-    word = ((lower >= 97) & (lower <= 122)) | ((ids >= 48) & (ids <= 57)) | (ids == 39) | (ids >= 128)
+    word = (
+        ((lower >= 97) & (lower <= 122)) | ((ids >= 48) & (ids <= 57)) | (ids == 39) | (ids >= 128)
+    )
     return nn.functional.pad(word[:, :-1] & ~word[:, 1:], (1, 0))
 
 
@@ -380,7 +577,12 @@ def _expand_cases(rng):
     for T, N, rate in [(1, 1, 0), (1, 2, 1), (9, 3, 0.3), (20, 4, 0.1)]:
         ends = rng.random((2, T)) < rate
         ends[0, -1] = True
-        yield rng.normal(size=(2, ends.sum(1).max(), 3)), ends, rng.normal(size=(3, 3)), rng.normal(size=(N, 3, 3))
+        yield (
+            rng.normal(size=(2, ends.sum(1).max(), 3)),
+            ends,
+            rng.normal(size=(3, 3)),
+            rng.normal(size=(N, 3, 3)),
+        )
 
 
 @twin(naive.expand, cases=_expand_cases)
@@ -393,7 +595,9 @@ def expand(y, ends, shared, own):
     """
     _check_ends(ends, (len(y), ends.shape[-1]))
     if int(ends.sum(1).max()) > y.shape[1]:
-        raise ValueError(f"y must have a unit for each end, got {y.shape[1]} for {int(ends.sum(1).max())}")
+        raise ValueError(
+            f"y must have a unit for each end, got {y.shape[1]} for {int(ends.sum(1).max())}"
+        )
     (B, T), N, C = ends.shape, len(own), y.shape[2]
     unit, step = ends.cumsum(1), torch.arange(T, device=y.device)
     since = step - (step * ends).cummax(1).values

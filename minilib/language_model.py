@@ -61,8 +61,15 @@ class LanguageModel(nn.Module):
         if len(ends) == 1:  # a chain
             return self.extend(ids, state)
         longest = max(len(path) for path in paths)
-        index = torch.tensor([(paths[i] + [i] * longest)[:longest] for i in ends], device=ids.device)
-        state = map_leaves(lambda leaf: leaf.repeat_interleave(len(ends), 0) if isinstance(leaf, torch.Tensor) else leaf, state)
+        index = torch.tensor(
+            [(paths[i] + [i] * longest)[:longest] for i in ends], device=ids.device
+        )
+        state = map_leaves(
+            lambda leaf: (
+                leaf.repeat_interleave(len(ends), 0) if isinstance(leaf, torch.Tensor) else leaf
+            ),
+            state,
+        )
         logits, _ = self.extend(ids[:, index].flatten(0, 1), state)
         spots = {node: (row, t) for row, i in enumerate(ends) for t, node in enumerate(paths[i])}
         row, t = torch.tensor([spots[node] for node in range(len(paths))], device=ids.device).t()
@@ -74,20 +81,32 @@ class LanguageModel(nn.Module):
         before, after  what `extend_tree` of ids was given and returned
         Here the path is read again, unless it is the whole tree. Overridden where parts of `after` can be kept.
         """
-        return after if path.shape[1] == ids.shape[1] else self.extend(ids.gather(1, path), before)[1]
+        return (
+            after if path.shape[1] == ids.shape[1] else self.extend(ids.gather(1, path), before)[1]
+        )
 
 
 def tree_paths(parents, nodes):
     """For each node the list of nodes from its root to itself. Raises ValueError for parents that make no tree of that size."""
     if len(parents) != nodes or not all(-1 <= parent < i for i, parent in enumerate(parents)):
-        raise ValueError(f"parents must hold, for each of {nodes} nodes, the index of an earlier node or -1, got {list(parents)}")
+        raise ValueError(
+            f"parents must hold, for each of {nodes} nodes, the index of an earlier node or -1, got {list(parents)}"
+        )
     paths = []
     for i, parent in enumerate(parents):
         paths.append([*(paths[parent] if parent >= 0 else []), i])
     return paths
 
 
-@twin(naive.tree_mask, cases=lambda rng: [([-1],), ([-1, 0, 1, 2],), ([-1, 0, 0, 1, 1, 2],), ([-1, -1, 0, 2, 1, 3, 0],)])
+@twin(
+    naive.tree_mask,
+    cases=lambda rng: [
+        ([-1],),
+        ([-1, 0, 1, 2],),
+        ([-1, 0, 0, 1, 1, 2],),
+        ([-1, -1, 0, 2, 1, 3, 0],),
+    ],
+)
 def tree_mask(parents):
     """Who sees whom in a tree: mask[i, j] where j is i or one of its ancestors; (nodes, nodes) bool. Raises ValueError for parents that make no tree."""
     mask = torch.zeros(len(parents), len(parents), dtype=torch.bool)
@@ -99,9 +118,13 @@ def tree_mask(parents):
 def check_ids(ids, vocab_size, dims):
     """Raise unless ids is an int64 tensor of that many dimensions with entries in [0, vocab_size)."""
     if not isinstance(ids, torch.Tensor) or ids.dtype != torch.int64:
-        raise TypeError(f"ids must be an int64 tensor, got {getattr(ids, 'dtype', type(ids).__name__)}")
+        raise TypeError(
+            f"ids must be an int64 tensor, got {getattr(ids, 'dtype', type(ids).__name__)}"
+        )
     if ids.dim() != dims or 0 in ids.shape:
-        raise ValueError(f"ids must have shape {'(batch, time)' if dims == 2 else '(batch,)'} and not be empty, got {tuple(ids.shape)}")
+        raise ValueError(
+            f"ids must have shape {'(batch, time)' if dims == 2 else '(batch,)'} and not be empty, got {tuple(ids.shape)}"
+        )
     low, high = ids.aminmax()  # an unknown id would crash inside an embedding kernel
     if low < 0 or high >= vocab_size:
         raise ValueError(f"ids must lie in [0, {vocab_size}), got {int(low)} to {int(high)}")
@@ -117,13 +140,22 @@ def _loss_cases(rng):
 def next_symbol_loss(logits, ids):
     """Mean nats per predicted symbol; logits (batch, time, vocab), ids (batch, time)."""
     if ids.shape != logits.shape[:2] or ids.shape[1] < 2:
-        raise ValueError(f"ids must have the shape (batch, time ≥ 2) of logits {tuple(logits.shape)}, got {tuple(ids.shape)}")
+        raise ValueError(
+            f"ids must have the shape (batch, time ≥ 2) of logits {tuple(logits.shape)}, got {tuple(ids.shape)}"
+        )
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
 def _sampling_cases(rng):
     for B, V in [(1, 1), (1, 2), (4, 7), (2, 256)]:
-        for temperature, top_k, top_p in [(1.0, None, None), (0.5, 3, None), (2.0, None, 0.7), (1.0, 1, 0.1), (1.0, 5, 0.9), (0, None, None)]:
+        for temperature, top_k, top_p in [
+            (1.0, None, None),
+            (0.5, 3, None),
+            (2.0, None, 0.7),
+            (1.0, 1, 0.1),
+            (1.0, 5, 0.9),
+            (0, None, None),
+        ]:
             yield 3 * rng.normal(size=(B, V)), temperature, top_k, top_p
 
 
@@ -162,18 +194,30 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 def _sample_cases(rng):
     for logits, *how in _sampling_cases(rng):
         yield logits, rng.uniform(size=len(logits)), *how
-    ties = np.array([[1.0, 2.0, 2.0, 2.0]])  # equal logits: the smaller id is kept (and no gradient exists)
+    ties = np.array(
+        [[1.0, 2.0, 2.0, 2.0]]
+    )  # equal logits: the smaller id is kept (and no gradient exists)
     yield ties, np.array([0.4]), 1.0, 2, None
     yield ties, np.array([0.6]), 0, None, None
-    yield rng.normal(size=(2, 5)), np.full(2, 1 - 1e-16), 1.0, 2, None  # a sum that rounding keeps below u
+    yield (
+        rng.normal(size=(2, 5)),
+        np.full(2, 1 - 1e-16),
+        1.0,
+        2,
+        None,
+    )  # a sum that rounding keeps below u
 
 
 @twin(naive.sample, cases=_sample_cases)
 def sample(logits, u, temperature=1.0, top_k=None, top_p=None):
     """One id per row of logits (batch, vocab), by inverting the cumulative distribution at u (batch,) in [0, 1)."""
     if u.shape != logits.shape[:1]:
-        raise ValueError(f"u must have shape ({len(logits)},), one uniform per row of logits, got {tuple(u.shape)}")
+        raise ValueError(
+            f"u must have shape ({len(logits)},), one uniform per row of logits, got {tuple(u.shape)}"
+        )
     p = probabilities(logits, temperature, top_k, top_p)
     ids = (p.cumsum(-1) <= u[:, None]).sum(-1)
-    last = p.shape[-1] - 1 - (p.flip(-1) > 0).int().argmax(-1)  # should rounding keep the sum below u
+    last = (
+        p.shape[-1] - 1 - (p.flip(-1) > 0).int().argmax(-1)
+    )  # should rounding keep the sum below u
     return torch.minimum(ids, last)

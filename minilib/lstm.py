@@ -23,11 +23,20 @@ class _Lstm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, h, c, W_h, peep):
         B, T, n = len(x), x.shape[1], h.shape[1]
-        gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, 4n), time first: each step is one block
+        gates = x.transpose(0, 1).clone(
+            memory_format=torch.contiguous_format
+        )  # (T, B, 4n), time first: each step is one block
         cells, outputs = x.new_empty(T + 1, B, n), x.new_empty(T + 1, B, n)
         cells[0], outputs[0] = c, h
         squashed, W = x.new_empty(B, n), W_h.t()
-        steps = zip(gates.unbind(), cells[:-1].unbind(), cells[1:].unbind(), outputs[:-1].unbind(), outputs[1:].unbind(), strict=True)
+        steps = zip(
+            gates.unbind(),
+            cells[:-1].unbind(),
+            cells[1:].unbind(),
+            outputs[:-1].unbind(),
+            outputs[1:].unbind(),
+            strict=True,
+        )
         for a, c_old, c_new, h_old, h_new in steps:
             a.addmm_(h_old, W)
             i, f, g, o = a.view(B, 4, n).unbind(1)
@@ -49,7 +58,10 @@ class _Lstm(torch.autograd.Function):
         squashed = cells[1:].tanh()
         K_c = o * (1 - squashed * squashed)  # dc per dh
         # d(pre-activation) per dc for i, f, g and per dh for o
-        K = torch.stack([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)], dim=2)
+        K = torch.stack(
+            [g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)],
+            dim=2,
+        )
         d_out, dh, dc = d_out.transpose(0, 1), dh.clone(), dc.clone()
         peep_if = peep[:2]
         steps = list(zip(d_out.unbind(), K.unbind(), K_c.unbind(), f.unbind(), strict=True))
@@ -61,15 +73,33 @@ class _Lstm(torch.autograd.Function):
             dc.mul_(forget).add_((k[:, :2] * peep_if).sum(1))
             torch.mm(k.view(B, 4 * n), W_h, out=dh)
         da = K.view(T, B, 4, n)
-        d_peep = torch.stack([(da[:, :, 0] * cells[:-1]).sum((0, 1)), (da[:, :, 1] * cells[:-1]).sum((0, 1)), (da[:, :, 3] * cells[1:]).sum((0, 1))])
+        d_peep = torch.stack(
+            [
+                (da[:, :, 0] * cells[:-1]).sum((0, 1)),
+                (da[:, :, 1] * cells[:-1]).sum((0, 1)),
+                (da[:, :, 3] * cells[1:]).sum((0, 1)),
+            ]
+        )
         da = K.view(T * B, 4 * n)
-        return da.view(T, B, 4 * n).transpose(0, 1), dh, dc, da.t() @ outputs[:-1].reshape(T * B, n), d_peep
+        return (
+            da.view(T, B, 4 * n).transpose(0, 1),
+            dh,
+            dc,
+            da.t() @ outputs[:-1].reshape(T * B, n),
+            d_peep,
+        )
 
 
 def _layer_cases(rng):
     """One step; odd sizes; saturated gates."""
     for B, T, n, scale in [(1, 1, 1, 1), (1, 3, 2, 1), (3, 7, 5, 1), (2, 4, 3, 20)]:
-        yield scale * rng.normal(size=(B, T, 4 * n)), rng.normal(size=(B, n)), rng.normal(size=(B, n)), rng.normal(size=(4 * n, n)), rng.normal(size=(3, n))
+        yield (
+            scale * rng.normal(size=(B, T, 4 * n)),
+            rng.normal(size=(B, n)),
+            rng.normal(size=(B, n)),
+            rng.normal(size=(4 * n, n)),
+            rng.normal(size=(3, n)),
+        )
 
 
 @twin(naive.lstm, cases=_layer_cases)
@@ -82,7 +112,13 @@ def lstm(x, h, c, W_h, peep):
     Raises ValueError if the shapes do not fit.
     """
     n = h.shape[-1]
-    wanted = {"x": (len(h), x.shape[1] if x.dim() == 3 else "time", 4 * n), "h": (len(h), n), "c": (len(h), n), "W_h": (4 * n, n), "peep": (3, n)}
+    wanted = {
+        "x": (len(h), x.shape[1] if x.dim() == 3 else "time", 4 * n),
+        "h": (len(h), n),
+        "c": (len(h), n),
+        "W_h": (4 * n, n),
+        "peep": (3, n),
+    }
     for (name, shape), value in zip(wanted.items(), (x, h, c, W_h, peep), strict=True):
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
@@ -99,7 +135,9 @@ class _Layer(nn.Module):
         self.below = uniform(4 * n, below)
         self.recurrent = uniform(4 * n, n)
         self.peep = nn.Parameter(torch.zeros(3, n))
-        self.bias = nn.Parameter(torch.cat([torch.zeros(n), torch.full((n,), float(forget_bias)), torch.zeros(2 * n)]))
+        self.bias = nn.Parameter(
+            torch.cat([torch.zeros(n), torch.full((n,), float(forget_bias)), torch.zeros(2 * n)])
+        )
 
 
 def _model_cases(rng):
@@ -120,9 +158,13 @@ class LSTM(LanguageModel):
     def __init__(self, vocab_size=256, width=128, layers=1, forget_bias=1.0):
         super().__init__()
         if min(vocab_size, width, layers) < 1:
-            raise ValueError(f"vocab_size, width and layers must be 1 or more, got {vocab_size}, {width}, {layers}")
+            raise ValueError(
+                f"vocab_size, width and layers must be 1 or more, got {vocab_size}, {width}, {layers}"
+            )
         self.vocab_size, self.width = vocab_size, width
-        self.layers = nn.ModuleList(_Layer(vocab_size, width * (k > 0), width, forget_bias) for k in range(layers))
+        self.layers = nn.ModuleList(
+            _Layer(vocab_size, width * (k > 0), width, forget_bias) for k in range(layers)
+        )
         bound = (layers * width) ** -0.5
         self.output = nn.Parameter(torch.empty(vocab_size, layers * width).uniform_(-bound, bound))
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
@@ -148,7 +190,12 @@ class LSTM(LanguageModel):
 def _dynamic_cases(rng):
     for T, chunk, lr in [(2, 1, 0.5), (9, 4, 1.0), (9, 8, 0.1), (5, 100, 1.0), (7, 3, 0.0)]:
         V, n = 5, 3
-        shapes = {"layers.0.symbol": (V, 4 * n), "layers.0.below": (4 * n, 0), "layers.0.recurrent": (4 * n, n), "layers.0.peep": (3, n)}
+        shapes = {
+            "layers.0.symbol": (V, 4 * n),
+            "layers.0.below": (4 * n, 0),
+            "layers.0.recurrent": (4 * n, n),
+            "layers.0.peep": (3, n),
+        }
         shapes |= {"layers.0.bias": (4 * n,), "output": (V, n), "output_bias": (V,)}
         params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
         yield params, rng.integers(V, size=T), chunk, lr
@@ -164,19 +211,27 @@ def dynamic_evaluation(params, ids, chunk=64, lr=0.1):
     returns  nats, a scalar in the dtype of params. Source: Graves 2013, sec. 3.2
     """
     if ids.dim() != 1 or len(ids) < 2 or chunk < 1:
-        raise ValueError(f"ids must have shape (time ≥ 2,) and chunk be 1 or more, got {tuple(ids.shape)} and {chunk}")
+        raise ValueError(
+            f"ids must have shape (time ≥ 2,) and chunk be 1 or more, got {tuple(ids.shape)} and {chunk}"
+        )
     (V, _), layers = params["output"].shape, sum(name.endswith(".recurrent") for name in params)
     n = params["layers.0.recurrent"].shape[1]
     model = LSTM(V, n, layers).to(params["output"])  # a copy of its own to learn with
     model.load_state_dict(params)
-    weights, state, total = list(model.parameters()), model.init_state(1), params["output"].new_zeros(())
+    weights, state, total = (
+        list(model.parameters()),
+        model.init_state(1),
+        params["output"].new_zeros(()),
+    )
     with torch.enable_grad():
         for start in range(0, len(ids) - 1, chunk):
             piece = ids[start : start + chunk + 1]
             logits, state = model.extend(piece[None, :-1], state)
             state = tuple((h.detach(), c.detach()) for h, c in state)
             loss = nn.functional.cross_entropy(logits[0], piece[1:])
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)  # layer 0 has nothing below
+            gradients = torch.autograd.grad(
+                loss, weights, allow_unused=True
+            )  # layer 0 has nothing below
             total += loss.detach() * (len(piece) - 1)
             with torch.no_grad():
                 for w, g in zip(weights, gradients, strict=True):
@@ -195,10 +250,18 @@ def bench(device):
         taken = []
         for _ in range(6):
             start = time.perf_counter()
-            nn.functional.cross_entropy(logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+            nn.functional.cross_entropy(
+                logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+            ).backward()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - start)
         return sorted(taken[1:])[2]  # the first warms up
 
-    yield "training step", {"ours with peepholes": seconds(model), "nn.LSTM without": seconds(lambda ids: output(peer(embedding(ids))[0]))}
+    yield (
+        "training step",
+        {
+            "ours with peepholes": seconds(model),
+            "nn.LSTM without": seconds(lambda ids: output(peer(embedding(ids))[0])),
+        },
+    )

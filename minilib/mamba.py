@@ -41,7 +41,9 @@ class _SelectiveScan(torch.autograd.Function):
         x, dt, B, C = (t.transpose(0, 1).contiguous() for t in (x, dt, B, C))
         At, h = A.t().contiguous(), h.transpose(1, 2)
         L, batch, width = x.shape
-        Q = min(64, max(8, 2**17 // (batch * width * len(At))))  # half a megabyte of float32 states stays in the cache
+        Q = min(
+            64, max(8, 2**17 // (batch * width * len(At)))
+        )  # half a megabyte of float32 states stays in the cache
         y, borders = torch.empty_like(x), x.new_empty(-(-L // Q), *h.shape)
         for n, s in enumerate(range(0, L, Q)):
             borders[n] = h
@@ -58,8 +60,16 @@ class _SelectiveScan(torch.autograd.Function):
     def backward(ctx, dy, dh):
         x, dt, At, B, C, D, borders = ctx.saved_tensors
         dy = dy.transpose(0, 1).contiguous()
-        dx, ddt, dB, dC, dA = dy * D, torch.empty_like(dt), torch.empty_like(B), torch.empty_like(C), torch.zeros_like(At)
-        carry = dh.transpose(1, 2).contiguous()  # what later steps send back to a block's last state
+        dx, ddt, dB, dC, dA = (
+            dy * D,
+            torch.empty_like(dt),
+            torch.empty_like(B),
+            torch.empty_like(C),
+            torch.zeros_like(At),
+        )
+        carry = dh.transpose(
+            1, 2
+        ).contiguous()  # what later steps send back to a block's last state
         over_n = x.new_ones(1, len(At))
         for n in reversed(range(len(borders))):
             part = slice(n * ctx.Q, (n + 1) * ctx.Q)
@@ -80,14 +90,36 @@ class _SelectiveScan(torch.autograd.Function):
             dA += (W * dt[part][:, :, None]).sum((0, 1))
             ddt[part] = (over_n @ W.mul_(At)).squeeze(2).addcmul_(through, x[part])
         dD = (dy * x).sum((0, 1))
-        return dx.transpose(0, 1), ddt.transpose(0, 1), dA.t(), dB.transpose(0, 1), dC.transpose(0, 1), dD, carry.transpose(1, 2)
+        return (
+            dx.transpose(0, 1),
+            ddt.transpose(0, 1),
+            dA.t(),
+            dB.transpose(0, 1),
+            dC.transpose(0, 1),
+            dD,
+            carry.transpose(1, 2),
+        )
 
 
 def _scan_cases(rng):
     """One step; odd sizes; several blocks; a state that is forgotten at once, and one that is never."""
-    for B, L, D, N, size in [(1, 1, 1, 1, 1), (2, 7, 5, 3, 1), (1, 70, 3, 2, 1), (1, 6, 2, 2, 200), (1, 6, 2, 2, 1e-9)]:
+    for B, L, D, N, size in [
+        (1, 1, 1, 1, 1),
+        (2, 7, 5, 3, 1),
+        (1, 70, 3, 2, 1),
+        (1, 6, 2, 2, 200),
+        (1, 6, 2, 2, 1e-9),
+    ]:
         noise = lambda *shape: rng.normal(size=shape)
-        yield noise(B, L, D), size * rng.random((B, L, D)), -rng.random((D, N)) - 0.1, noise(B, L, N), noise(B, L, N), noise(D), noise(B, D, N)
+        yield (
+            noise(B, L, D),
+            size * rng.random((B, L, D)),
+            -rng.random((D, N)) - 0.1,
+            noise(B, L, N),
+            noise(B, L, N),
+            noise(D),
+            noise(B, D, N),
+        )
 
 
 @twin(naive.selective_scan, cases=_scan_cases)
@@ -102,16 +134,32 @@ def selective_scan(x, dt, A, B, C, D, h):
     """
     batch, L, width = x.shape
     N = A.shape[-1]
-    wanted = {"dt": (batch, L, width), "A": (width, N), "B": (batch, L, N), "C": (batch, L, N), "D": (width,), "h": (batch, width, N)}
+    wanted = {
+        "dt": (batch, L, width),
+        "A": (width, N),
+        "B": (batch, L, N),
+        "C": (batch, L, N),
+        "D": (width,),
+        "h": (batch, width, N),
+    }
     for (name, shape), value in zip(wanted.items(), (dt, A, B, C, D, h), strict=True):
         if tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {tuple(value.shape)}")
-    return (cuda.SelectiveScan if cuda and x.is_cuda else _SelectiveScan).apply(x, dt, A, B, C, D, h)
+            raise ValueError(
+                f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {tuple(value.shape)}"
+            )
+    return (cuda.SelectiveScan if cuda and x.is_cuda else _SelectiveScan).apply(
+        x, dt, A, B, C, D, h
+    )
 
 
 def _conv_cases(rng):
     for B, L, D, K in [(1, 1, 1, 1), (2, 1, 3, 4), (2, 7, 3, 4)]:
-        yield rng.normal(size=(B, L, D)), rng.normal(size=(D, 1, K)), rng.normal(size=D), rng.normal(size=(B, K - 1, D))
+        yield (
+            rng.normal(size=(B, L, D)),
+            rng.normal(size=(D, 1, K)),
+            rng.normal(size=D),
+            rng.normal(size=(B, K - 1, D)),
+        )
 
 
 @twin(naive.causal_conv1d, cases=_conv_cases)
@@ -120,7 +168,9 @@ def causal_conv1d(x, weight, bias, before):
     K, L = weight.shape[2], x.shape[1]
     seen = torch.cat([before, x], dim=1)
     out = bias + weight[:, 0, 0] * seen[:, :L]
-    for k in range(1, K):  # K multiplications of whole sequences beat a depthwise convolution on CPU
+    for k in range(
+        1, K
+    ):  # K multiplications of whole sequences beat a depthwise convolution on CPU
         out = torch.addcmul(out, weight[:, 0, k], seen[:, k : k + L])
     return out
 
@@ -185,14 +235,18 @@ class Mixer2(nn.Module):
 
     def init_state(self, batch_size):
         D, N, heads = self.sizes
-        return self.D.new_zeros(batch_size, 3, D + 2 * N), self.D.new_zeros(batch_size, heads, N, D // heads)
+        return self.D.new_zeros(batch_size, 3, D + 2 * N), self.D.new_zeros(
+            batch_size, heads, N, D // heads
+        )
 
     def forward(self, u, state):
         before, S = state
         D, N, heads = self.sizes
         z, xBC, dt = self.in_proj(u).to(before).split([D, D + 2 * N, heads], dim=-1)
         after = torch.cat([before, xBC], dim=1)[:, -3:]
-        x, B, C = nn.functional.silu(causal_conv1d(xBC, self.conv1d.weight, self.conv1d.bias, before)).split([D, N, N], dim=-1)
+        x, B, C = nn.functional.silu(
+            causal_conv1d(xBC, self.conv1d.weight, self.conv1d.bias, before)
+        ).split([D, N, N], dim=-1)
         dt = nn.functional.softplus(dt + self.dt_bias)
         x = x.unflatten(-1, (heads, -1))
         y, S = ssd(x * dt[..., None], -dt * self.A_log.exp(), B, C, S)
@@ -201,8 +255,17 @@ class Mixer2(nn.Module):
 
 
 def _model_cases(rng):
-    for V, width, layers, N, heads, B, T in [(2, 3, 1, 1, None, 1, 1), (5, 4, 2, 3, None, 2, 7), (7, 17, 1, 2, None, 1, 5), (5, 4, 2, 3, 2, 2, 7), (2, 2, 1, 1, 1, 1, 1)]:
-        yield {"vocab_size": V, "width": width, "layers": layers, "state": N, "heads": heads}, rng.integers(V, size=(B, T))
+    for V, width, layers, N, heads, B, T in [
+        (2, 3, 1, 1, None, 1, 1),
+        (5, 4, 2, 3, None, 2, 7),
+        (7, 17, 1, 2, None, 1, 5),
+        (5, 4, 2, 3, 2, 2, 7),
+        (2, 2, 1, 1, 1, 1, 1),
+    ]:
+        yield (
+            {"vocab_size": V, "width": width, "layers": layers, "state": N, "heads": heads},
+            rng.integers(V, size=(B, T)),
+        )
 
 
 @twin(naive.mamba, cases=_model_cases)
@@ -219,14 +282,21 @@ class Mamba(LanguageModel):
     def __init__(self, vocab_size=256, width=128, layers=4, state=16, heads=None):
         super().__init__()
         if min(vocab_size, width, layers, state) < 1:
-            raise ValueError(f"vocab_size, width, layers and state must be 1 or more, got {vocab_size}, {width}, {layers}, {state}")
+            raise ValueError(
+                f"vocab_size, width, layers and state must be 1 or more, got {vocab_size}, {width}, {layers}, {state}"
+            )
         self.vocab_size = vocab_size
         make = lambda: Mixer2(width, state, layers, heads) if heads else Mixer(width, state, layers)
         self.backbone = nn.Module()
         self.backbone.embeddings = nn.Embedding(vocab_size, width)
-        self.backbone.layers = nn.ModuleList(nn.ModuleDict({"norm": nn.RMSNorm(width, eps=1e-5), "mixer": make()}) for _ in range(layers))
+        self.backbone.layers = nn.ModuleList(
+            nn.ModuleDict({"norm": nn.RMSNorm(width, eps=1e-5), "mixer": make()})
+            for _ in range(layers)
+        )
         self.backbone.norm_f = nn.RMSNorm(width, eps=1e-5)
-        nn.init.normal_(self.backbone.embeddings.weight, std=0.02)  # tied: the first logits are near 0, the first bet near uniform
+        nn.init.normal_(
+            self.backbone.embeddings.weight, std=0.02
+        )  # tied: the first logits are near 0, the first bet near uniform
 
     def init_state(self, batch_size):
         """(inputs of the convolution, state of the recurrence) of each layer, all zero."""
@@ -248,7 +318,13 @@ def bench(device):
 
     def plain(x, dt, A, B, C, D, h, index):
         """One step after another under autograd. Indexing x[:, t] makes backward fill a tensor as long as x for each step."""
-        steps = zip(*([t[:, k] for k in range(x.shape[1])] if index else t.unbind(1) for t in (x, dt, B, C)), strict=True)
+        steps = zip(
+            *(
+                [t[:, k] for k in range(x.shape[1])] if index else t.unbind(1)
+                for t in (x, dt, B, C)
+            ),
+            strict=True,
+        )
         rows = []
         for x_t, dt_t, B_t, C_t in steps:
             h = (dt_t[..., None] * A).exp() * h + (dt_t * x_t)[..., None] * B_t[:, None]
@@ -259,7 +335,11 @@ def bench(device):
         states = pscan((dt[..., None] * A).exp(), (dt * x)[..., None] * B[:, :, None])
         return (states @ C[..., None]).squeeze(-1) + D * x
 
-    ways = {"ours": lambda *inputs: selective_scan(*inputs)[0], "loop over unbind": lambda *inputs: plain(*inputs, index=False), "loop that indexes": lambda *inputs: plain(*inputs, index=True)}
+    ways = {
+        "ours": lambda *inputs: selective_scan(*inputs)[0],
+        "loop over unbind": lambda *inputs: plain(*inputs, index=False),
+        "loop that indexes": lambda *inputs: plain(*inputs, index=True),
+    }
     try:
         from mambapy.pscan import pscan
 
@@ -272,10 +352,23 @@ def bench(device):
         inputs = [t.requires_grad_() for t in (x, dt.abs() / 10, -A.abs(), B, C, D, h)]
         runs = {}
         for name, way in ways.items():
-            if L <= 256 or name != "loop that indexes":  # quadratic in L: 1,024 steps take half a minute
-                runs[name] = way and (lambda way=way, x=inputs: torch.autograd.grad(way(*x).sum(), x[:6]))
-        yield f"time, {L:,} steps", {name: run and seconds(run, 8 if L < 4096 else 3, device) for name, run in runs.items()}
-        yield f"peak memory, {L:,} steps", {name: run and peak_bytes(run, device) for name, run in runs.items()}
+            if (
+                L <= 256 or name != "loop that indexes"
+            ):  # quadratic in L: 1,024 steps take half a minute
+                runs[name] = way and (
+                    lambda way=way, x=inputs: torch.autograd.grad(way(*x).sum(), x[:6])
+                )
+        yield (
+            f"time, {L:,} steps",
+            {
+                name: run and seconds(run, 8 if L < 4096 else 3, device)
+                for name, run in runs.items()
+            },
+        )
+        yield (
+            f"peak memory, {L:,} steps",
+            {name: run and peak_bytes(run, device) for name, run in runs.items()},
+        )
     yield from _bench_block(device)
     if device.type == "cuda":
         del x, dt, A, B, C, D, h, inputs, runs
@@ -291,14 +384,24 @@ def _bench_block(device):
         from transformers import MambaConfig
         from transformers.models.mamba.modeling_mamba import MambaMixer
 
-        peer = MambaMixer(MambaConfig(hidden_size=128, state_size=16, conv_kernel=4, expand=2), layer_idx=0).to(device)
+        peer = MambaMixer(
+            MambaConfig(hidden_size=128, state_size=16, conv_kernel=4, expand=2), layer_idx=0
+        ).to(device)
         peer.load_state_dict(blocks["ours"].state_dict())
         blocks["transformers' loop"] = peer
     except ImportError:
         pass
-    u = torch.randn(2, 256, 128, device=device)  # quadratic in the length: 1,024 steps take a minute
-    run = {"ours": lambda: blocks["ours"](u, blocks["ours"].init_state(2))[0].sum().backward(), "transformers' loop": lambda: blocks["transformers' loop"](u).sum().backward()}
-    yield "block of width 128, time, 256 steps", {name: blocks[name] and seconds(run[name], 3, device) for name in blocks}
+    u = torch.randn(
+        2, 256, 128, device=device
+    )  # quadratic in the length: 1,024 steps take a minute
+    run = {
+        "ours": lambda: blocks["ours"](u, blocks["ours"].init_state(2))[0].sum().backward(),
+        "transformers' loop": lambda: blocks["transformers' loop"](u).sum().backward(),
+    }
+    yield (
+        "block of width 128, time, 256 steps",
+        {name: blocks[name] and seconds(run[name], 3, device) for name in blocks},
+    )
 
 
 def _bench_against_a_copy(device):
@@ -306,8 +409,21 @@ def _bench_against_a_copy(device):
     from minilib.lab.measure import peak_bytes, seconds
 
     def inputs(dtype):
-        x, dt, B, C = ((torch.rand(8, 4096, size, device=device) / 10).to(dtype) for size in (1024, 1024, 16, 16))
-        return [t.requires_grad_() for t in (x, dt, -torch.rand(1024, 16, device=device), B, C, torch.ones(1024, device=device))]
+        x, dt, B, C = (
+            (torch.rand(8, 4096, size, device=device) / 10).to(dtype)
+            for size in (1024, 1024, 16, 16)
+        )
+        return [
+            t.requires_grad_()
+            for t in (
+                x,
+                dt,
+                -torch.rand(1024, 16, device=device),
+                B,
+                C,
+                torch.ones(1024, device=device),
+            )
+        ]
 
     h = torch.zeros(8, 1024, 16, device=device)
     for dtype in (torch.float32, torch.bfloat16):
@@ -315,9 +431,24 @@ def _bench_against_a_copy(device):
         forward = torch.no_grad()(lambda args=args: selective_scan(*args, h))
         both = lambda args=args: torch.autograd.grad(selective_scan(*args, h)[0].sum(), args)
         x, _, _, B, _, _ = args
-        rate = 2 * x.nbytes / seconds(x.detach().clone, 20, device)  # bytes read and written per second
+        rate = (
+            2 * x.nbytes / seconds(x.detach().clone, 20, device)
+        )  # bytes read and written per second
         least = 3 * x.nbytes + 2 * B.nbytes  # x, dt, B, C and y
         name = str(dtype)[6:]
-        yield f"{name}, 4,096 steps of 8 × 1,024, forward", {"ours": seconds(forward, 20, device), "moving inputs and outputs once": least / rate}
-        yield f"{name}, the same with backward", {"ours": seconds(both, 20, device), "moving them, and all gradients, once": (least + 4 * x.nbytes + 4 * B.nbytes) / rate}
-        yield f"{name}, peak memory of both", {"ours": peak_bytes(both, device), "one state for every step": 16 * 4 * x.numel()}
+        yield (
+            f"{name}, 4,096 steps of 8 × 1,024, forward",
+            {"ours": seconds(forward, 20, device), "moving inputs and outputs once": least / rate},
+        )
+        yield (
+            f"{name}, the same with backward",
+            {
+                "ours": seconds(both, 20, device),
+                "moving them, and all gradients, once": (least + 4 * x.nbytes + 4 * B.nbytes)
+                / rate,
+            },
+        )
+        yield (
+            f"{name}, peak memory of both",
+            {"ours": peak_bytes(both, device), "one state for every step": 16 * 4 * x.numel()},
+        )

@@ -27,7 +27,13 @@ def _patch_block_cases(rng):
         (1, 4, 1, 2, 2, 2, 1),
     ]:
         past = rng.normal(size=(2, B, H, position % P + (reach if position >= P else 0), C // H))
-        yield {"width": C, "heads": H, "patch": P, "reach": reach}, rng.normal(size=(B, T, C)), past[0], past[1], position
+        yield (
+            {"width": C, "heads": H, "patch": P, "reach": reach},
+            rng.normal(size=(B, T, C)),
+            past[0],
+            past[1],
+            position,
+        )
 
 
 @twin(naive.patch_block, cases=_patch_block_cases)
@@ -40,7 +46,9 @@ class PatchBlock(Block):
     def __init__(self, width, heads, patch, reach=0, residual=1.0):
         super().__init__(width, heads, residual=residual)
         if patch < 1 or not 0 <= reach <= patch:
-            raise ValueError(f"patch must be 1 or more and reach lie in [0, patch], got patch={patch} and reach={reach}")
+            raise ValueError(
+                f"patch must be 1 or more and reach lie in [0, patch], got patch={patch} and reach={reach}"
+            )
         self.patch, self.reach = patch, reach
 
     def forward(self, x, past_k, past_v, position=0):
@@ -52,8 +60,12 @@ class PatchBlock(Block):
         (B, T, C), P = x.shape, self.patch
         p, begun = position % P, position >= P
         if past_k.shape != past_v.shape or past_k.shape[2] != p + self.reach * begun:
-            raise ValueError(f"past_k and past_v must hold {p + self.reach * begun} steps before step {position}, got {tuple(past_k.shape)} and {tuple(past_v.shape)}")
-        q, k, v = (self.norm1(x) @ self.qkv.t()).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            raise ValueError(
+                f"past_k and past_v must hold {p + self.reach * begun} steps before step {position}, got {tuple(past_k.shape)} and {tuple(past_v.shape)}"
+            )
+        q, k, v = (
+            (self.norm1(x) @ self.qkv.t()).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         k, v = torch.cat([past_k, rope(k, position)], dim=2), torch.cat([past_v, v], dim=2)
         heard = self._heard(rope(q, position), k, v, p, 0 if begun else self.reach)
         x = x + heard.transpose(1, 2).reshape(B, T, C) @ self.out.t()
@@ -69,9 +81,14 @@ class PatchBlock(Block):
             return attention(q, k, v, None, True)
         K = -(-(p + T) // P)
         end = K * P - p - T
-        rows = lambda y: y.permute(0, 2, 1, 4, 3).flatten(0, 1)  # (B, H, K, D, steps) -> (B K, H, steps, D)
+        rows = lambda y: y.permute(0, 2, 1, 4, 3).flatten(
+            0, 1
+        )  # (B, H, K, D, steps) -> (B K, H, steps, D)
         q = rows(nn.functional.pad(q, (0, 0, p, end)).unfold(2, P, P))
-        k, v = (rows(nn.functional.pad(y, (0, 0, missing, end)).unfold(2, self.reach + P, P)) for y in (k, v))
+        k, v = (
+            rows(nn.functional.pad(y, (0, 0, missing, end)).unfold(2, self.reach + P, P))
+            for y in (k, v)
+        )
         visible = None
         if missing:
             visible = torch.ones(B, K, 1, P, self.reach + P, dtype=torch.bool, device=q.device)
@@ -91,8 +108,19 @@ def _model_cases(rng):
         (5, 2, 4, 1, 4, 2, 1, 4, True, 2, 2, 9),
         (3, 5, 10, 0, 4, 1, 1, 4, True, 0, 1, 12),
     ]:
-        shape = {"vocab_size": V, "patch": P, "global_width": G, "global_layers": n, "local_width": d, "local_layers": m, "heads": H}
-        yield shape | {"context": context, "conv": conv, "reach": reach}, rng.integers(V, size=(B, T))
+        shape = {
+            "vocab_size": V,
+            "patch": P,
+            "global_width": G,
+            "global_layers": n,
+            "local_width": d,
+            "local_layers": m,
+            "heads": H,
+        }
+        yield (
+            shape | {"context": context, "conv": conv, "reach": reach},
+            rng.integers(V, size=(B, T)),
+        )
 
 
 @twin(naive.megabyte, cases=_model_cases)
@@ -112,31 +140,60 @@ class MegaByte(LanguageModel):
     reach          r ≤ patch, bytes of the patch before that the speller sees in each layer
     """
 
-    def __init__(self, vocab_size=256, patch=4, global_width=128, global_layers=2, local_width=64, local_layers=1, heads=4, context=128, conv=False, reach=0):
+    def __init__(
+        self,
+        vocab_size=256,
+        patch=4,
+        global_width=128,
+        global_layers=2,
+        local_width=64,
+        local_layers=1,
+        heads=4,
+        context=128,
+        conv=False,
+        reach=0,
+    ):
         super().__init__()
         if min(vocab_size, patch, local_width, local_layers, context) < 1 or global_layers < 0:
             raise ValueError(
                 f"vocab_size, patch, local_width, local_layers and context must be 1 or more and global_layers 0 or more, got {vocab_size}, {patch}, {local_width}, {local_layers}, {context} and {global_layers}"
             )
         if global_width < 1 or global_width % patch:
-            raise ValueError(f"patch must divide global_width, got patch={patch} and global_width={global_width}")
+            raise ValueError(
+                f"patch must divide global_width, got patch={patch} and global_width={global_width}"
+            )
         self.vocab_size, self.patch = vocab_size, patch
-        D, d, normal = global_width // patch, local_width, lambda *shape: nn.Parameter(torch.randn(shape))
+        D, d, normal = (
+            global_width // patch,
+            local_width,
+            lambda *shape: nn.Parameter(torch.randn(shape)),
+        )
         self.embed_global, self.pad_global = normal(vocab_size, D), normal(global_width)
         self.embed_local, self.pad_local = normal(vocab_size, d), normal(d)
         self.convs = nn.ModuleList(nn.Conv1d(D, D, width) for width in naive.WIDTHS if conv)
-        self.global_blocks = nn.ModuleList(Block(global_width, heads, window=context, residual=(2 * global_layers) ** -0.5) for _ in range(global_layers))
+        self.global_blocks = nn.ModuleList(
+            Block(global_width, heads, window=context, residual=(2 * global_layers) ** -0.5)
+            for _ in range(global_layers)
+        )
         self.global_norm, self.norm = nn.LayerNorm(global_width), nn.LayerNorm(d)
         self.to_local = nn.Parameter(D**-0.5 * torch.randn(d, D))
-        self.local_blocks = nn.ModuleList(PatchBlock(d, heads, patch, reach, residual=(2 * local_layers) ** -0.5) for _ in range(local_layers))
-        self.output = nn.Parameter(0.1 * d**-0.5 * torch.randn(vocab_size, d))  # small: the first bet is near uniform
+        self.local_blocks = nn.ModuleList(
+            PatchBlock(d, heads, patch, reach, residual=(2 * local_layers) ** -0.5)
+            for _ in range(local_layers)
+        )
+        self.output = nn.Parameter(
+            0.1 * d**-0.5 * torch.randn(vocab_size, d)
+        )  # small: the first bet is near uniform
 
     def init_state(self, batch_size):
         """Bytes so far; ids of the partial patch; tails of the convolutions; (keys, values) of the planner's layers, at most
         `context` patches; what the current plan says to each place (batch, patch, d); (keys, values) of the speller's layers,
         of the current patch and the reach before it.
         """
-        tails = tuple(self.embed_global.new_zeros(batch_size, conv.in_channels, conv.kernel_size[0] - 1) for conv in self.convs)
+        tails = tuple(
+            self.embed_global.new_zeros(batch_size, conv.in_channels, conv.kernel_size[0] - 1)
+            for conv in self.convs
+        )
         past = lambda blocks: tuple(block.no_past(batch_size) for block in blocks)
         said = self.pad_local.new_zeros(batch_size, 0, len(self.pad_local))
         partial = torch.zeros(batch_size, 0, dtype=torch.int64, device=said.device)
@@ -145,14 +202,20 @@ class MegaByte(LanguageModel):
     def extend(self, ids, state):
         check_ids(ids, self.vocab_size, dims=2)
         n, partial, tails, planned, said, spelled = state
-        first, last, P = (n + 1 if n else 0), n + ids.shape[1], self.patch  # places whose bytes are to be predicted
+        first, last, P = (
+            (n + 1 if n else 0),
+            n + ids.shape[1],
+            self.patch,
+        )  # places whose bytes are to be predicted
         done = torch.cat([partial, ids], dim=1)
         whole = done.shape[1] // P * P
         patches, tails = self._patch_embed(done[:, :whole], tails)
         if n == 0:
             patches = torch.cat([self.pad_global.expand(len(ids), 1, -1), patches], dim=1)
         if patches.shape[1]:
-            g, planned = self.plan(patches, planned, n // P + (n > 0))  # the planner's step 0 is the pad
+            g, planned = self.plan(
+                patches, planned, n // P + (n > 0)
+            )  # the planner's step 0 is the pad
             said = torch.cat([said, g @ self.to_local.t()], dim=1)
         start = n // P * P
         x = nn.functional.embedding(ids, self.embed_local)
@@ -165,7 +228,14 @@ class MegaByte(LanguageModel):
             x, k, v = block(x, k, v, first)
             after.append((k, v))
         logits = self.norm(x[:, 1:] if n == 0 else x) @ self.output.t()
-        return logits, (last, done[:, whole:], tails, planned, said[:, last // P * P - start :], tuple(after))
+        return logits, (
+            last,
+            done[:, whole:],
+            tails,
+            planned,
+            said[:, last // P * P - start :],
+            tuple(after),
+        )
 
     def _patch_embed(self, ids, tails):
         """ids (batch, K P) of whole patches, the last inputs of the convolutions -> (batch, K, P D), tails."""
@@ -178,7 +248,9 @@ class MegaByte(LanguageModel):
                 after.append(y[:, :, ids.shape[1] :])
                 x = x + conv(y).relu()
             x = x.transpose(1, 2)
-        return x.reshape(len(ids), ids.shape[1] // self.patch, -1) if ids.shape[1] else x.new_zeros(len(ids), 0, len(self.pad_global)), tuple(after) or tails
+        return x.reshape(len(ids), ids.shape[1] // self.patch, -1) if ids.shape[1] else x.new_zeros(
+            len(ids), 0, len(self.pad_global)
+        ), tuple(after) or tails
 
     def plan(self, patches, planned, position):
         """The planner's next steps: patches (batch, K, P D) -> what they say about the bytes of the next ones (batch, K P, D), caches."""
@@ -204,9 +276,15 @@ def merge_strides(first, second, patch):
     """
     (B, T, V), h = first.shape, (patch + 1) // 2
     if second.shape != (B, T - h, V):
-        raise ValueError(f"second must have shape {(B, T - h, V)} beside first {tuple(first.shape)}, got {tuple(second.shape)}")
-    n = torch.arange(h + 1, T + 1, device=first.device)  # byte h itself is in no second run, which begins with it
-    return torch.cat([first[:, :h], torch.where((n % patch >= h)[:, None], second, first[:, h:])], dim=1)
+        raise ValueError(
+            f"second must have shape {(B, T - h, V)} beside first {tuple(first.shape)}, got {tuple(second.shape)}"
+        )
+    n = torch.arange(
+        h + 1, T + 1, device=first.device
+    )  # byte h itself is in no second run, which begins with it
+    return torch.cat(
+        [first[:, :h], torch.where((n % patch >= h)[:, None], second, first[:, h:])], dim=1
+    )
 
 
 def strided_logits(model, ids):
@@ -218,17 +296,32 @@ def strided_logits(model, ids):
     return merge_strides(model(ids), model(ids[:, h:]), model.patch)
 
 
-@twin(naive.attention_cost, cases=lambda rng: [(1, 1), (7, 3), (12, 4), (12, 4, 2), (5, 9), (64, 1, 1)])
+@twin(
+    naive.attention_cost,
+    cases=lambda rng: [(1, 1), (7, 3), (12, 4), (12, 4, 2), (5, 9), (64, 1, 1)],
+)
 def attention_cost(T, patch, reach=0):
     """Scores per head and layer for T bytes, as a kernel that masks computes them: (planner's K², speller's K P (r + P)), K = ⌈T / P⌉."""
     if T < 1 or patch < 1 or not 0 <= reach <= patch:
-        raise ValueError(f"T and patch must be 1 or more and reach lie in [0, patch], got T={T}, patch={patch} and reach={reach}")
+        raise ValueError(
+            f"T and patch must be 1 or more and reach lie in [0, patch], got T={T}, patch={patch} and reach={reach}"
+        )
     K = -(-T // patch)
     return K * K, K * patch * (reach + patch)
 
 
-@twin(naive.multiply_adds, cases=lambda rng: [(1, 1, 2, 1, 2, 1), (12, 4, 8, 2, 6, 1, 256), (12, 4, 8, 2, 6, 3, 7, 3), (8, 2, 2, 0, 4, 1)])
-def multiply_adds(T, patch, global_width, global_layers, local_width, local_layers, vocab_size=256, reach=0):
+@twin(
+    naive.multiply_adds,
+    cases=lambda rng: [
+        (1, 1, 2, 1, 2, 1),
+        (12, 4, 8, 2, 6, 1, 256),
+        (12, 4, 8, 2, 6, 3, 7, 3),
+        (8, 2, 2, 0, 4, 1),
+    ],
+)
+def multiply_adds(
+    T, patch, global_width, global_layers, local_width, local_layers, vocab_size=256, reach=0
+):
     """Multiply-adds of scoring T bytes, T a multiple of patch, of which the first is given: (planner, speller, between and output).
 
     K m_g and T m_l for blocks of m_g and m_l weights, which dominate, and 2 width scores of every layer. Arguments of MegaByte.
@@ -238,16 +331,25 @@ def multiply_adds(T, patch, global_width, global_layers, local_width, local_laye
     planner, speller = attention_cost(T, patch, reach)
     planner = global_layers * (T // patch * 12 * global_width**2 + 2 * planner * global_width)
     speller = local_layers * (T * 12 * local_width**2 + 2 * speller * local_width)
-    return planner, speller, T * (global_width // patch) * local_width + (T - 1) * local_width * vocab_size
+    return (
+        planner,
+        speller,
+        T * (global_width // patch) * local_width + (T - 1) * local_width * vocab_size,
+    )
 
 
 def bench(device):
     """A training step on 2048 bytes, and 64 bytes written after them, against a Transformer of the same multiply-adds per byte outside attention."""
-    models = {"MegaByte": MegaByte(context=512), "Transformer": Transformer(width=64, layers=3, context=2048)}
+    models = {
+        "MegaByte": MegaByte(context=512),
+        "Transformer": Transformer(width=64, layers=3, context=2048),
+    }
     ids = torch.randint(256, (1, 2049), device=device)
 
     def train(model):
-        nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        nn.functional.cross_entropy(
+            model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
+        ).backward()
 
     @torch.no_grad()
     def write(model, state):
@@ -266,7 +368,13 @@ def bench(device):
 
     for model in models.values():
         model.to(device)
-    yield "training step of 2048 bytes", {name: seconds(train, model) for name, model in models.items()}
+    yield (
+        "training step of 2048 bytes",
+        {name: seconds(train, model) for name, model in models.items()},
+    )
     with torch.no_grad():
         states = {name: model.extend(ids, model.init_state(1))[1] for name, model in models.items()}
-    yield "64 bytes written after 2048", {name: seconds(write, model, states[name]) for name, model in models.items()}
+    yield (
+        "64 bytes written after 2048",
+        {name: seconds(write, model, states[name]) for name, model in models.items()},
+    )

@@ -22,7 +22,9 @@ def _check(L=1, **values):
     if L < 1:
         raise ValueError(f"L must be 1 or more, got {L}")
     for name, (value, shape) in values.items():
-        if value.dim() != len(shape) or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
+        if value.dim() != len(shape) or any(
+            want not in (None, have) for want, have in zip(shape, value.shape, strict=True)
+        ):
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
             raise ValueError(f"{name} must have shape ({wanted}), got {tuple(value.shape)}")
 
@@ -43,11 +45,18 @@ def legs_memory(u, N):
     """
     _check(N, u=(u, (None, None)))
     A, B = (torch.tensor(m, device=u.device) for m in naive.hippo_legs(N))
-    k, eye = torch.arange(1, u.shape[1] + 1, device=u.device)[:, None, None], torch.eye(N, device=u.device, dtype=A.dtype)
+    k, eye = (
+        torch.arange(1, u.shape[1] + 1, device=u.device)[:, None, None],
+        torch.eye(N, device=u.device, dtype=A.dtype),
+    )
     right = torch.cat([eye + A / (2 * k), B[:, None] / k], -1)
-    steps = torch.linalg.solve_triangular(eye - A / (2 * k), right, upper=False).to(u.dtype)  # (time, N, N + 1)
+    steps = torch.linalg.solve_triangular(eye - A / (2 * k), right, upper=False).to(
+        u.dtype
+    )  # (time, N, N + 1)
     x = u.new_zeros(len(u), N)
-    for Ab, Bb, sample in zip(steps[..., :N].mT.unbind(), steps[..., N].unbind(), u.unbind(1), strict=True):
+    for Ab, Bb, sample in zip(
+        steps[..., :N].mT.unbind(), steps[..., N].unbind(), u.unbind(1), strict=True
+    ):
         x = torch.addmm(sample[:, None] * Bb, x, Ab)
     return x
 
@@ -70,7 +79,9 @@ def legs_rebuild(x, L):
 
 
 def _system(rng, N):
-    return rng.normal(size=(N, N)) - 2 * np.sqrt(N) * np.eye(N), rng.normal(size=N)  # stable: the diagonal outweighs the rest
+    return rng.normal(size=(N, N)) - 2 * np.sqrt(N) * np.eye(N), rng.normal(
+        size=N
+    )  # stable: the diagonal outweighs the rest
 
 
 def _discretize_cases(rng):
@@ -89,7 +100,9 @@ def discretize(A, B, dt, method="bilinear"):
     both = torch.cat([A, B[:, None]], 1) * dt
     if method == "bilinear":
         eye = torch.eye(N, device=A.device, dtype=A.dtype)
-        both = torch.linalg.solve(eye - both[:, :N] / 2, torch.cat([eye + both[:, :N] / 2, both[:, N:]], 1))
+        both = torch.linalg.solve(
+            eye - both[:, :N] / 2, torch.cat([eye + both[:, :N] / 2, both[:, N:]], 1)
+        )
     elif method == "zoh":
         both = torch.linalg.matrix_exp(pad(both, (0, 0, 0, 1)))[:N]
     else:
@@ -106,7 +119,9 @@ class _CausalConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, K, u):
         L, least = u.shape[-1], u.shape[-1] + K.shape[-1] - 1
-        ctx.size = min(odd << max(0, math.ceil(math.log2(least / odd))) for odd in (1, 3, 5, 9, 15))  # lengths that FFTs like
+        ctx.size = min(
+            odd << max(0, math.ceil(math.log2(least / odd))) for odd in (1, 3, 5, 9, 15)
+        )  # lengths that FFTs like
         ctx.save_for_backward(K, u)
         spectrum = torch.fft.rfft(u, ctx.size)
         return torch.fft.irfft(spectrum.mul_(torch.fft.rfft(K, ctx.size)), ctx.size)[..., :L]
@@ -119,7 +134,9 @@ class _CausalConv(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dK = torch.einsum("bhf,bhf->hf", dy, torch.fft.rfft(u, ctx.size).conj())
             dK = torch.fft.irfft(dK, ctx.size)[..., : K.shape[-1]]
-        return dK, torch.fft.irfft(dy.mul_(torch.fft.rfft(K, ctx.size).conj()), ctx.size)[..., : u.shape[-1]]
+        return dK, torch.fft.irfft(dy.mul_(torch.fft.rfft(K, ctx.size).conj()), ctx.size)[
+            ..., : u.shape[-1]
+        ]
 
 
 def _conv_cases(rng):
@@ -152,7 +169,12 @@ def _powers(log_z, exponents, dtype):
     coarse, fine = (e[:, None] * log_z.unsqueeze(-2) for e in (exponents[::Q], exponents[:Q]))
     coarse, fine = coarse.unsqueeze(-2), fine.unsqueeze(-3)
     tiny = coarse.real + fine.real < math.log(torch.finfo(dtype).tiny) + 20
-    return (coarse.exp() * fine.exp()).to(dtype).masked_fill_(tiny, 0).flatten(-3, -2)[..., : len(exponents), :]
+    return (
+        (coarse.exp() * fine.exp())
+        .to(dtype)
+        .masked_fill_(tiny, 0)
+        .flatten(-3, -2)[..., : len(exponents), :]
+    )
 
 
 def _halves(L, device):
@@ -188,7 +210,9 @@ class _Vandermonde(torch.autograd.Function):
         d_left = torch.view_as_complex((dK @ _real(columns.conj())).unflatten(-1, (-1, 2)))
         d_columns = torch.view_as_complex((dK.mT @ _real(left.conj())).unflatten(-1, (-1, 2)))
         d_w = (d_left * rows.conj()).sum(-2).sum_to_size(w.shape)
-        d_log_z = (a[:, None] * d_left * left.conj()).sum(-2) + (b[:, None] * d_columns * columns.conj()).sum(-2)
+        d_log_z = (a[:, None] * d_left * left.conj()).sum(-2) + (
+            b[:, None] * d_columns * columns.conj()
+        ).sum(-2)
         return d_w, d_log_z.sum_to_size(log_z.shape).to(log_z.dtype), None
 
 
@@ -220,7 +244,9 @@ def vandermonde(w, log_z, L):
     _check(L)
     for name, value in (("w", w), ("log_z", log_z)):
         if not value.is_complex() or value.shape[-1:] != w.shape[-1:]:
-            raise ValueError(f"{name} must be complex with {w.shape[-1] if w.dim() else 0} modes last, got {value.dtype} {tuple(value.shape)}")
+            raise ValueError(
+                f"{name} must be complex with {w.shape[-1] if w.dim() else 0} modes last, got {value.dtype} {tuple(value.shape)}"
+            )
     return _Vandermonde.apply(w, log_z, L)
 
 
@@ -231,13 +257,20 @@ def _zoh(A, dt):
     safe = torch.where(small, 1.0, z)
     x, y = safe.real, safe.imag
     expm1 = torch.complex(x.expm1() * y.cos() - 2 * (y / 2).sin() ** 2, x.exp() * y.sin())
-    return z, dt.double()[:, None] * torch.where(small, 1 + z / 2 + z**2 / 6 + z**3 / 24, expm1 / safe)
+    return z, dt.double()[:, None] * torch.where(
+        small, 1 + z / 2 + z**2 / 6 + z**3 / 24, expm1 / safe
+    )
 
 
 def _s4d_systems(rng):
     """(A, C, dt, L): random; one tap; the three initialisations; A = 0, and a pole near the unit circle; forgotten at once."""
     for H, M, L in [(1, 1, 1), (2, 3, 7), (3, 2, 32)]:
-        yield -rng.uniform(0.1, 1, size=(H, M)) + 1j * rng.uniform(-9, 9, size=(H, M)), _complex(rng, H, M), rng.uniform(0.01, 0.3, size=H), L
+        yield (
+            -rng.uniform(0.1, 1, size=(H, M)) + 1j * rng.uniform(-9, 9, size=(H, M)),
+            _complex(rng, H, M),
+            rng.uniform(0.01, 0.3, size=H),
+            L,
+        )
     for init in ("legs", "inv", "lin"):
         yield naive.s4d_init(init, 8)[None], _complex(rng, 1, 4), np.array([0.05]), 20
     yield np.array([[0j, -1e-7 + 0.9j]]), _complex(rng, 1, 2), np.array([1.0]), 200
@@ -254,7 +287,14 @@ def s4d_kernel(C, A, dt, L):
 
 def _run_cases(rng):
     for B, (A, C, dt, L) in zip((1, 2, 3, 1, 2, 1, 1, 1), _s4d_systems(rng), strict=True):
-        yield rng.normal(size=(B, len(A), L)), A, C, dt, rng.normal(size=len(A)), _complex(rng, B, *A.shape)
+        yield (
+            rng.normal(size=(B, len(A), L)),
+            A,
+            C,
+            dt,
+            rng.normal(size=len(A)),
+            _complex(rng, B, *A.shape),
+        )
 
 
 # float32: 200 steps of a mode that forgets nothing add up 200 roundings of sums that cancel
@@ -266,7 +306,15 @@ def s4d(u, A, C, dt, D, x):
     the last state is a sum of powers too. Both use the two thin factors of `vandermonde`.
     """
     B, H, L = u.shape if u.dim() == 3 else (None, len(A), 1)
-    _check(L, u=(u, (None, None, None)), A=(A, (H, None)), C=(C, A.shape), dt=(dt, (H,)), D=(D, (H,)), x=(x, (B, *A.shape)))
+    _check(
+        L,
+        u=(u, (None, None, None)),
+        A=(A, (H, None)),
+        C=(C, A.shape),
+        dt=(dt, (H,)),
+        D=(D, (H,)),
+        x=(x, (B, *A.shape)),
+    )
     log_z, Bb = _zoh(A, dt)
     Bb = Bb.to(C.dtype)
     if L == 1:
@@ -275,7 +323,9 @@ def s4d(u, A, C, dt, D, x):
     y = causal_conv(vandermonde(C * Bb, log_z, L), u) + D[:, None] * u
     y = y + vandermonde(C * log_z.exp().to(C.dtype) * x, log_z, L)
     a, b = _halves(L, u.device)
-    parts = pad(u.flip(-1), (0, len(a) * len(b) - L)).unflatten(-1, (len(a), len(b)))  # the last sample has power 0
+    parts = pad(u.flip(-1), (0, len(a) * len(b) - L)).unflatten(
+        -1, (len(a), len(b))
+    )  # the last sample has power 0
     sums = torch.view_as_complex((parts @ _real(_powers(log_z, b, C.dtype))).unflatten(-1, (-1, 2)))
     return y, Bb * (sums * _powers(log_z, a, C.dtype)).sum(-2) + (L * log_z).exp().to(C.dtype) * x
 
@@ -287,10 +337,28 @@ def _dplr_systems(rng):
     """(Lam, P, B, Ct, dt, L): HiPPO at odd and even lengths; one tap; random; a pole near the unit circle."""
     for N, H, L in [(2, 1, 1), (4, 1, 7), (8, 2, 16)]:
         Lam, P, B, _ = naive.nplr(N)
-        yield *(np.stack([v] * H) for v in (Lam, P, B)), _complex(rng, H, N // 2), rng.uniform(0.02, 0.3, size=H), L
+        yield (
+            *(np.stack([v] * H) for v in (Lam, P, B)),
+            _complex(rng, H, N // 2),
+            rng.uniform(0.02, 0.3, size=H),
+            L,
+        )
     Lam = -rng.uniform(0.1, 1, size=(3, 2)) + 1j * rng.uniform(-9, 9, size=(3, 2))
-    yield Lam, _complex(rng, 3, 2), _complex(rng, 3, 2), _complex(rng, 3, 2), rng.uniform(0.02, 0.3, size=3), 9
-    yield np.array([[-1e-4 + 0.5j, -0.5 + 3j]]), 0.1 * _complex(rng, 1, 2), *(_complex(rng, 1, 2) for _ in range(2)), np.array([0.7]), 24
+    yield (
+        Lam,
+        _complex(rng, 3, 2),
+        _complex(rng, 3, 2),
+        _complex(rng, 3, 2),
+        rng.uniform(0.02, 0.3, size=3),
+        9,
+    )
+    yield (
+        np.array([[-1e-4 + 0.5j, -0.5 + 3j]]),
+        0.1 * _complex(rng, 1, 2),
+        *(_complex(rng, 1, 2) for _ in range(2)),
+        np.array([0.7]),
+        24,
+    )
 
 
 # float32 parameters; the arithmetic is in float64, and what is left is the rounding of the result
@@ -318,17 +386,27 @@ def _step_matrix(Lam, P, dt):
     """Ā over both modes of each pair, (H, 2M, 2M) complex128."""
     both = lambda v: torch.cat([v, v.conj()], -1).to(torch.complex128)
     Lam, P = both(Lam), both(P)
-    A = (torch.diag_embed(Lam) - P.unsqueeze(-1) * P.conj().unsqueeze(-2)) * dt.double()[:, None, None] / 2
+    A = (
+        (torch.diag_embed(Lam) - P.unsqueeze(-1) * P.conj().unsqueeze(-2))
+        * dt.double()[:, None, None]
+        / 2
+    )
     eye = torch.eye(Lam.shape[-1], device=Lam.device, dtype=Lam.dtype)
     return torch.linalg.solve(eye - A, eye + A)
 
 
-@twin(naive.dplr_output, cases=lambda rng: ((Lam, P, Ct, dt, L) for Lam, P, _, Ct, dt, L in _dplr_systems(rng)))
+@twin(
+    naive.dplr_output,
+    cases=lambda rng: ((Lam, P, Ct, dt, L) for Lam, P, _, Ct, dt, L in _dplr_systems(rng)),
+)
 def dplr_output(Lam, P, Ct, dt, L, back=None):
     """C = C̃ (I - Āᴸ)⁻¹, which the recurrence needs; with `back`, C̃ for that length instead. Costs N³ log L a channel."""
     _check(L, Lam=(Lam, (len(dt), None)), P=(P, Lam.shape), Ct=(Ct, Lam.shape))
     Ab = _step_matrix(Lam, P, dt)
-    eye, row = torch.eye(Ab.shape[-1], device=Ab.device, dtype=Ab.dtype), torch.cat([Ct, Ct.conj()], -1).to(Ab.dtype)
+    eye, row = (
+        torch.eye(Ab.shape[-1], device=Ab.device, dtype=Ab.dtype),
+        torch.cat([Ct, Ct.conj()], -1).to(Ab.dtype),
+    )
     row = torch.linalg.solve(eye - torch.linalg.matrix_power(Ab, L), row.unsqueeze(-2), left=False)
     row = row if back is None else row - row @ torch.linalg.matrix_power(Ab, back)
     return row[:, 0, : Ct.shape[1]].resolve_conj().to(Ct.dtype)
@@ -336,7 +414,16 @@ def dplr_output(Lam, P, Ct, dt, L, back=None):
 
 def _dplr_run_cases(rng):
     for B, (Lam, P, b, C, dt, L) in zip((1, 2, 3, 1, 2), _dplr_systems(rng), strict=True):
-        yield rng.normal(size=(B, len(dt), L)), Lam, P, b, C, dt, rng.normal(size=len(dt)), _complex(rng, B, *Lam.shape)
+        yield (
+            rng.normal(size=(B, len(dt), L)),
+            Lam,
+            P,
+            b,
+            C,
+            dt,
+            rng.normal(size=len(dt)),
+            _complex(rng, B, *Lam.shape),
+        )
 
 
 @twin(naive.dplr, cases=_dplr_run_cases)
@@ -345,13 +432,23 @@ def dplr(u, Lam, P, B, C, dt, D, x):
 
     Ā = A₁A₀, B̄ = 2A₁B with A₀ = 2/Δ + Λ - P P* and A₁ = (2/Δ - Λ + P P*)⁻¹ by Woodbury (S4, appendix C.2).
     """
-    _check(u.shape[-1], u=(u, (None, len(dt), None)), Lam=(Lam, (len(dt), None)), P=(P, Lam.shape), B=(B, Lam.shape), C=(C, Lam.shape), x=(x, (len(u), *Lam.shape)))
+    _check(
+        u.shape[-1],
+        u=(u, (None, len(dt), None)),
+        Lam=(Lam, (len(dt), None)),
+        P=(P, Lam.shape),
+        B=(B, Lam.shape),
+        C=(C, Lam.shape),
+        x=(x, (len(u), *Lam.shape)),
+    )
     rate, wide = 2 / dt.double()[:, None], Lam.to(torch.complex128)
     R = 1 / (rate - wide)
     RP = R * P
     share = (RP / (1 + 2 * (P.conj() * RP).real.sum(-1, keepdim=True))).to(P.dtype)
     keep, R, RB, back = (v.to(P.dtype) for v in (R * (rate + wide), R, 2 * R * B, 2 * P.conj()))
-    dot = lambda row, v: (row * v).real.sum(-1, keepdim=True)  # both modes of each pair: `back` and C carry the 2
+    dot = lambda row, v: (row * v).real.sum(
+        -1, keepdim=True
+    )  # both modes of each pair: `back` and C carry the 2
     rows, C = [], 2 * C
     for sample in u.split(1, -1):
         fed = keep * x + RB * sample - R * P * dot(back, x)
@@ -371,13 +468,19 @@ class _Layer(nn.Module):
         if width < 1:
             raise ValueError(f"width must be 1 or more, got {width}")
         A = torch.tensor(np.array([A] * width))
-        self.log_decay = nn.Parameter((-A.real).log().float())  # the decay keeps its sign: a kernel must not grow
+        self.log_decay = nn.Parameter(
+            (-A.real).log().float()
+        )  # the decay keeps its sign: a kernel must not grow
         self.frequency = nn.Parameter(A.imag.float())
-        self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1)))  # memories of 10 to 1000 steps
+        self.log_dt = nn.Parameter(
+            torch.empty(width).uniform_(math.log(1e-3), math.log(1e-1))
+        )  # memories of 10 to 1000 steps
         self.D = nn.Parameter(torch.ones(width))
 
     def _noise(self):
-        return nn.Parameter(torch.randn(*self.log_decay.shape, 2) / 2**0.5)  # complex, of variance 1
+        return nn.Parameter(
+            torch.randn(*self.log_decay.shape, 2) / 2**0.5
+        )  # complex, of variance 1
 
     def modes(self):
         return torch.complex(-self.log_decay.exp(), self.frequency)
@@ -387,7 +490,12 @@ class _Layer(nn.Module):
 
 
 def _s4d_layer_cases(rng):
-    for H, N, init, B, L in [(1, 2, "lin", 1, 1), (3, 4, "legs", 2, 5), (2, 6, "inv", 1, 20), (2, 4, "real", 3, 8)]:
+    for H, N, init, B, L in [
+        (1, 2, "lin", 1, 1),
+        (3, 4, "legs", 2, 5),
+        (2, 6, "inv", 1, 20),
+        (2, 4, "real", 3, 8),
+    ]:
         yield {"width": H, "state": N, "init": init}, rng.normal(size=(B, H, L))
 
 
@@ -437,11 +545,17 @@ class S4Layer(_Layer):
         super().__init__(width, Lam)
         _check(length)
         self.length = length
-        start = lambda v: nn.Parameter(torch.view_as_real(torch.tensor(np.array([v] * width), dtype=torch.complex64)))
+        start = lambda v: nn.Parameter(
+            torch.view_as_real(torch.tensor(np.array([v] * width), dtype=torch.complex64))
+        )
         self.P, self.B, self.Ct = start(P), start(B), self._noise()
 
     def _system(self):
-        return self.modes(), *map(torch.view_as_complex, (self.P, self.B, self.Ct)), self.log_dt.exp()
+        return (
+            self.modes(),
+            *map(torch.view_as_complex, (self.P, self.B, self.Ct)),
+            self.log_dt.exp(),
+        )
 
     def forward(self, u):
         """The convolution, from state 0."""
@@ -455,7 +569,9 @@ class S4Layer(_Layer):
     def init_state(self, batch_size):
         """The state 0 and, in every row, the recurrence's C, which is costly enough to be computed once a text."""
         Lam, P, _, Ct, dt = self._system()
-        return super().init_state(batch_size), dplr_output(Lam, P, Ct, dt, self.length).expand(batch_size, -1, -1)
+        return super().init_state(batch_size), dplr_output(Lam, P, Ct, dt, self.length).expand(
+            batch_size, -1, -1
+        )
 
     def extend(self, u, state):
         """The recurrence from a given state: u, state -> y, state."""
@@ -472,19 +588,34 @@ class _Block(nn.Module):
 
     def __init__(self, systems, width):
         super().__init__()
-        self.norm, self.systems, self.mix = nn.LayerNorm(width), systems, nn.Linear(width, 2 * width)
+        self.norm, self.systems, self.mix = (
+            nn.LayerNorm(width),
+            systems,
+            nn.Linear(width, 2 * width),
+        )
 
     def forward(self, x, state=None):
         u = self.norm(x).mT
-        with torch.autocast(u.device.type, enabled=False):  # there are no FFTs in bfloat16, and kernels need the digits
+        with torch.autocast(
+            u.device.type, enabled=False
+        ):  # there are no FFTs in bfloat16, and kernels need the digits
             y, state = (self.systems(u), None) if state is None else self.systems.extend(u, state)
-        y = gelu(y.mT.contiguous())  # made whole first: across a transposed tensor its backward is several times slower
+        y = gelu(
+            y.mT.contiguous()
+        )  # made whole first: across a transposed tensor its backward is several times slower
         return x + glu(self.mix(y)), state
 
 
 def _s4d_lm_cases(rng):
-    for V, H, N, layers, init, B, T in [(2, 3, 2, 1, "lin", 1, 1), (5, 3, 4, 2, "inv", 2, 7), (7, 2, 6, 1, "legs", 3, 4)]:
-        yield {"vocab_size": V, "width": H, "state": N, "layers": layers, "init": init}, rng.integers(V, size=(B, T))
+    for V, H, N, layers, init, B, T in [
+        (2, 3, 2, 1, "lin", 1, 1),
+        (5, 3, 4, 2, "inv", 2, 7),
+        (7, 2, 6, 1, "legs", 3, 4),
+    ]:
+        yield (
+            {"vocab_size": V, "width": H, "state": N, "layers": layers, "init": init},
+            rng.integers(V, size=(B, T)),
+        )
 
 
 @twin(naive.s4d_lm, cases=_s4d_lm_cases)
@@ -506,12 +637,16 @@ class S4D(LanguageModel):
 
     def _build(self, vocab_size, width, layers, systems):
         if min(vocab_size, width, layers) < 1:
-            raise ValueError(f"vocab_size, width and layers must be 1 or more, got {vocab_size}, {width} and {layers}")
+            raise ValueError(
+                f"vocab_size, width and layers must be 1 or more, got {vocab_size}, {width} and {layers}"
+            )
         self.vocab_size = vocab_size
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.blocks = nn.ModuleList(_Block(systems(), width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # small: the first bet is near uniform
+        self.output = nn.Parameter(
+            0.1 * width**-0.5 * torch.randn(vocab_size, width)
+        )  # small: the first bet is near uniform
 
     def init_state(self, batch_size):
         return tuple(block.systems.init_state(batch_size) for block in self.blocks)
@@ -533,8 +668,15 @@ class S4D(LanguageModel):
 
 
 def _s4_lm_cases(rng):
-    for V, H, N, layers, length, B, T in [(2, 3, 2, 1, 2, 1, 1), (5, 3, 4, 2, 8, 2, 6), (7, 2, 4, 1, 3, 3, 5)]:
-        yield {"vocab_size": V, "width": H, "state": N, "layers": layers, "length": length}, rng.integers(V, size=(B, T))
+    for V, H, N, layers, length, B, T in [
+        (2, 3, 2, 1, 2, 1, 1),
+        (5, 3, 4, 2, 8, 2, 6),
+        (7, 2, 4, 1, 3, 3, 5),
+    ]:
+        yield (
+            {"vocab_size": V, "width": H, "state": N, "layers": layers, "length": length},
+            rng.integers(V, size=(B, T)),
+        )
 
 
 @twin(naive.s4_lm, cases=_s4_lm_cases)
@@ -553,24 +695,67 @@ def bench(device):
     """Kernels of 64 channels and 64 modes, forward and backward, against those that hold a number for each mode and tap."""
     from minilib.lab.measure import peak_bytes, seconds
 
-    dt, (P, B, C) = torch.full((64,), 1e-2, device=device), torch.randn(3, 64, 64, dtype=torch.complex64, device=device).requires_grad_()
-    A = torch.complex(-torch.rand(64, 64, device=device), 30 * torch.randn(64, 64, device=device)).requires_grad_()
+    dt, (P, B, C) = (
+        torch.full((64,), 1e-2, device=device),
+        torch.randn(3, 64, 64, dtype=torch.complex64, device=device).requires_grad_(),
+    )
+    A = torch.complex(
+        -torch.rand(64, 64, device=device), 30 * torch.randn(64, 64, device=device)
+    ).requires_grad_()
 
     def full(L):
         z = dt[:, None] * A
-        return 2 * ((C * (z.exp() - 1) / A)[..., None] * (z[..., None] * torch.arange(L, device=device)).exp()).sum(1).real
+        return (
+            2
+            * (
+                (C * (z.exp() - 1) / A)[..., None]
+                * (z[..., None] * torch.arange(L, device=device)).exp()
+            )
+            .sum(1)
+            .real
+        )
 
     def cauchy(L):
         z = torch.exp(-2j * torch.pi * torch.arange(L // 2, device=device) / L)
-        poles = 1 / (200 * (1 - z) / (1 + z) - A[..., None]), 1 / (200 * (1 - z) / (1 + z) - A.conj()[..., None])
+        poles = (
+            1 / (200 * (1 - z) / (1 + z) - A[..., None]),
+            1 / (200 * (1 - z) / (1 + z) - A.conj()[..., None]),
+        )
         product = lambda v: (v[..., None] * poles[0] + v.conj()[..., None] * poles[1]).sum(1)
-        spectrum = 2 / (1 + z) * (product(C * B) - product(C * P) * product(P.conj() * B) / (1 + product(P.conj() * P)))
+        spectrum = (
+            2
+            / (1 + z)
+            * (
+                product(C * B)
+                - product(C * P) * product(P.conj() * B) / (1 + product(P.conj() * P))
+            )
+        )
         return torch.fft.irfft(pad(spectrum, (0, 1)), L)
 
     for name, L, ways in [
-        ("S4D kernel", 16_384, {"two thin factors": lambda L: s4d_kernel(C, A, dt, L), "full Vandermonde": full}),
-        ("S4 kernel", 4_096, {"ours in float64": lambda L: dplr_kernel(A, P, B, C, dt, L), "Cauchy products in float32": cauchy}),
+        (
+            "S4D kernel",
+            16_384,
+            {"two thin factors": lambda L: s4d_kernel(C, A, dt, L), "full Vandermonde": full},
+        ),
+        (
+            "S4 kernel",
+            4_096,
+            {
+                "ours in float64": lambda L: dplr_kernel(A, P, B, C, dt, L),
+                "Cauchy products in float32": cauchy,
+            },
+        ),
     ]:
-        runs = {way: lambda f=f, L=L: torch.autograd.grad(f(L).square().sum(), [A, C]) for way, f in ways.items()}
-        yield f"{name}, {L:,} taps, time", {way: seconds(run, 3, device) for way, run in runs.items()}
-        yield f"{name}, {L:,} taps, peak memory", {way: peak_bytes(run, device) for way, run in runs.items()}
+        runs = {
+            way: lambda f=f, L=L: torch.autograd.grad(f(L).square().sum(), [A, C])
+            for way, f in ways.items()
+        }
+        yield (
+            f"{name}, {L:,} taps, time",
+            {way: seconds(run, 3, device) for way, run in runs.items()},
+        )
+        yield (
+            f"{name}, {L:,} taps, peak memory",
+            {way: peak_bytes(run, device) for way, run in runs.items()},
+        )

@@ -26,14 +26,22 @@ def _recur(a, out, h, back=False):
     flip = (lambda t: t.flip(0)) if back else (lambda t: t)
     chunks = 1 if out[0].numel() > 512 and out.device.type == "cpu" else math.isqrt(T)
     Q = T // chunks
-    cut = T - chunks * Q if back else chunks * Q  # fewer than `chunks` steps are left over, on the far side of the cut
+    cut = (
+        T - chunks * Q if back else chunks * Q
+    )  # fewer than `chunks` steps are left over, on the far side of the cut
     inside, left_over = (slice(cut, T), slice(0, cut)) if back else (slice(0, cut), slice(cut, T))
     out[first].addcmul_(a[first], h)
     a_chunks, out_chunks = (t[inside].unflatten(0, (chunks, Q)) for t in (a, out))
-    for (_, before), (decay, now) in itertools.pairwise(turn(zip(a_chunks.unbind(1), out_chunks.unbind(1), strict=True))):
+    for (_, before), (decay, now) in itertools.pairwise(
+        turn(zip(a_chunks.unbind(1), out_chunks.unbind(1), strict=True))
+    ):
         now.addcmul_(decay, before)
-    for (_, before), (decay, now) in itertools.pairwise(turn(zip(a_chunks, out_chunks, strict=True))):
-        now.addcmul_(flip(flip(decay).cumprod(0)), before[-1 - first])  # what is left of the state before the chunk
+    for (_, before), (decay, now) in itertools.pairwise(
+        turn(zip(a_chunks, out_chunks, strict=True))
+    ):
+        now.addcmul_(
+            flip(flip(decay).cumprod(0)), before[-1 - first]
+        )  # what is left of the state before the chunk
     h = out_chunks[-1 - first, -1 - first]
     for decay, now in turn(zip(a[left_over], out[left_over], strict=True)):
         h = now.addcmul_(decay, h)
@@ -64,8 +72,16 @@ class _Scan(torch.autograd.Function):
 def _scan_cases(rng):
     """One step; odd lengths; states large enough to go step by step; decays of 0 and 1; complex poles near the unit circle."""
     for shape in [(1, 1), (2, 7, 3), (1, 64, 2), (3, 101), (1, 3, 4099)]:
-        yield rng.uniform(size=shape), rng.normal(size=shape), rng.normal(size=(shape[0], *shape[2:]))
-    yield rng.integers(2, size=(2, 9, 3)).astype(float), rng.normal(size=(2, 9, 3)), rng.normal(size=(2, 3))
+        yield (
+            rng.uniform(size=shape),
+            rng.normal(size=shape),
+            rng.normal(size=(shape[0], *shape[2:])),
+        )
+    yield (
+        rng.integers(2, size=(2, 9, 3)).astype(float),
+        rng.normal(size=(2, 9, 3)),
+        rng.normal(size=(2, 3)),
+    )
     noise = lambda *shape: rng.normal(size=shape) + 1j * rng.normal(size=shape)
     yield 0.999 * np.exp(1j * rng.uniform(0, 6, size=(2, 50, 3))), noise(2, 50, 3), noise(2, 3)
 
@@ -79,13 +95,17 @@ def scan(a, b, h):
     Raises ValueError for shapes that do not fit and TypeError for dtypes that differ.
     """
     if a.shape != b.shape or b.dim() < 2 or b.shape[1] == 0 or h.shape != b[:, 0].shape:
-        raise ValueError(f"a and b must have one shape (batch, time ≥ 1, ...) and h that shape without time, got {tuple(a.shape)}, {tuple(b.shape)}, {tuple(h.shape)}")
+        raise ValueError(
+            f"a and b must have one shape (batch, time ≥ 1, ...) and h that shape without time, got {tuple(a.shape)}, {tuple(b.shape)}, {tuple(h.shape)}"
+        )
     if not a.dtype == b.dtype == h.dtype:
         raise TypeError(f"a, b and h must have one dtype, got {a.dtype}, {b.dtype}, {h.dtype}")
     return _Scan.apply(a, b, h)
 
 
-@twin(naive.segsum, cases=lambda rng: [(-rng.random(1),), (-rng.random(7),), (-1e4 * rng.random(5),)])
+@twin(
+    naive.segsum, cases=lambda rng: [(-rng.random(1),), (-rng.random(7),), (-1e4 * rng.random(5),)]
+)
 def segsum(log_a):
     """(..., L) -> (..., L, L): sums of log_a[j + 1 .. i], -inf above the diagonal.
 
@@ -94,13 +114,28 @@ def segsum(log_a):
     L = log_a.shape[-1]
     lower = torch.ones(L, L, dtype=torch.bool, device=log_a.device).tril(-1)
     steps = log_a[..., :, None].expand(*log_a.shape, L).masked_fill(~lower, 0.0)
-    return steps.cumsum(-2).masked_fill(~lower.logical_or(torch.eye(L, dtype=torch.bool, device=log_a.device)), -torch.inf)
+    return steps.cumsum(-2).masked_fill(
+        ~lower.logical_or(torch.eye(L, dtype=torch.bool, device=log_a.device)), -torch.inf
+    )
 
 
 def _ssd_cases(rng):
     """One step; shorter than a chunk; several chunks with a rest; decays that forget at once and never."""
-    for B, L, H, P, N, Q, size in [(1, 1, 1, 1, 1, 4, 1), (2, 5, 2, 3, 4, 8, 1), (2, 11, 3, 2, 4, 4, 1), (1, 6, 2, 2, 3, 2, 300), (1, 8, 1, 2, 2, 4, 0)]:
-        yield rng.normal(size=(B, L, H, P)), -size * rng.random(size=(B, L, H)), rng.normal(size=(B, L, N)), rng.normal(size=(B, L, N)), rng.normal(size=(B, H, N, P)), Q
+    for B, L, H, P, N, Q, size in [
+        (1, 1, 1, 1, 1, 4, 1),
+        (2, 5, 2, 3, 4, 8, 1),
+        (2, 11, 3, 2, 4, 4, 1),
+        (1, 6, 2, 2, 3, 2, 300),
+        (1, 8, 1, 2, 2, 4, 0),
+    ]:
+        yield (
+            rng.normal(size=(B, L, H, P)),
+            -size * rng.random(size=(B, L, H)),
+            rng.normal(size=(B, L, N)),
+            rng.normal(size=(B, L, N)),
+            rng.normal(size=(B, H, N, P)),
+            Q,
+        )
 
 
 @twin(lambda x, log_a, B, C, S, chunk: naive.ssd(x, log_a, B, C, S), cases=_ssd_cases)
@@ -113,23 +148,31 @@ def ssd(x, log_a, B, C, S, chunk=64):
     Raises ValueError for shapes that do not fit, no step, or a chunk below 1.
     """
     if x.dim() != 4 or x.shape[1] == 0 or chunk < 1:
-        raise ValueError(f"x must have shape (batch, L ≥ 1, heads, P) and chunk be at least 1, got {tuple(x.shape)} and {chunk}")
+        raise ValueError(
+            f"x must have shape (batch, L ≥ 1, heads, P) and chunk be at least 1, got {tuple(x.shape)} and {chunk}"
+        )
     b, L, H, P = x.shape
     N = B.shape[-1]
     wanted = {"log_a": (b, L, H), "B": (b, L, N), "C": (b, L, N), "S": (b, H, N, P)}
     for (name, shape), value in zip(wanted.items(), (log_a, B, C, S), strict=True):
         if tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {tuple(value.shape)}")
+            raise ValueError(
+                f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {tuple(value.shape)}"
+            )
     Q = min(chunk, L)
     if pad := -L % Q:  # identities: no decay, no input
-        x, log_a, B, C = (torch.nn.functional.pad(t, (0, 0) * (t.dim() - 2) + (0, pad)) for t in (x, log_a, B, C))
+        x, log_a, B, C = (
+            torch.nn.functional.pad(t, (0, 0) * (t.dim() - 2) + (0, pad)) for t in (x, log_a, B, C)
+        )
     x, log_a, B, C = (t.unflatten(1, (-1, Q)) for t in (x, log_a, B, C))  # (b, chunks, Q, ...)
     log_a = log_a.transpose(2, 3)  # (b, chunks, H, Q)
     M = segsum(log_a).exp() * (C @ B.transpose(2, 3))[:, :, None]  # (b, chunks, H, Q, Q)
     x = x.transpose(2, 3)  # (b, chunks, H, Q, P)
     since_start = log_a.cumsum(-1)
     to_end = log_a.flip(-1).cumsum(-1).flip(-1) - log_a  # the decays after step q
-    made = ((B[:, :, None] * to_end.exp()[..., None]).transpose(3, 4) @ x).to(S)  # (b, chunks, H, N, P), what a chunk adds
+    made = ((B[:, :, None] * to_end.exp()[..., None]).transpose(3, 4) @ x).to(
+        S
+    )  # (b, chunks, H, N, P), what a chunk adds
     total = since_start[..., -1].exp()[..., None, None].expand(made.shape)
     states = scan(total.contiguous(), made, S)
     before = torch.cat([S[:, None], states[:, :-1]], dim=1)
@@ -143,30 +186,72 @@ def bench(device):
 
     def loop(a, b, h, index=False):
         rows = []
-        for decay, put in zip(*([t[:, k] for k in range(t.shape[1])] if index else t.unbind(1) for t in (a, b)), strict=True):
+        for decay, put in zip(
+            *([t[:, k] for k in range(t.shape[1])] if index else t.unbind(1) for t in (a, b)),
+            strict=True,
+        ):
             h = decay * h + put
             rows.append(h)
         return torch.stack(rows, 1)
 
     def by_scan(x, log_a, B, C, S):
         decay = log_a.exp()[..., None, None].expand(*log_a.shape, *S.shape[2:])
-        return torch.einsum("bln,blhnp->blhp", C, scan(decay, torch.einsum("bln,blhp->blhnp", B, x), S))
+        return torch.einsum(
+            "bln,blhnp->blhp", C, scan(decay, torch.einsum("bln,blhp->blhnp", B, x), S)
+        )
 
     try:
         from mambapy.pscan import pscan
     except ImportError:
         pscan = None
     for L in (256, 1024, 4096):
-        inputs = [t.requires_grad_() for t in (torch.rand(2, L, 256, 16, device=device), torch.randn(2, L, 256, 16, device=device), torch.zeros(2, 256, 16, device=device))]
-        ways = {"ours": scan, "loop over unbind": loop, "mambapy's pscan": pscan and (lambda a, b, h: pscan(a, b))}
+        inputs = [
+            t.requires_grad_()
+            for t in (
+                torch.rand(2, L, 256, 16, device=device),
+                torch.randn(2, L, 256, 16, device=device),
+                torch.zeros(2, 256, 16, device=device),
+            )
+        ]
+        ways = {
+            "ours": scan,
+            "loop over unbind": loop,
+            "mambapy's pscan": pscan and (lambda a, b, h: pscan(a, b)),
+        }
         if L == 256:  # quadratic in L: 1,024 steps take half a minute
             ways["loop that indexes"] = lambda *inputs: loop(*inputs, index=True)
-        runs = {name: way and (lambda way=way, inputs=inputs: torch.autograd.grad(way(*inputs).sum(), inputs[:2])) for name, way in ways.items()}
-        yield f"scan, time, {L:,} steps", {name: run and seconds(run, 3 if L < 4096 else 1, device) for name, run in runs.items()}
-        yield f"scan, peak memory, {L:,} steps", {name: run and peak_bytes(run, device) for name, run in runs.items()}
-    x, log_a, B, C, S = (torch.randn(*shape, device=device) for shape in [(2, 1024, 4, 64), (2, 1024, 4), (2, 1024, 64), (2, 1024, 64), (2, 4, 64, 64)])
+        runs = {
+            name: way
+            and (lambda way=way, inputs=inputs: torch.autograd.grad(way(*inputs).sum(), inputs[:2]))
+            for name, way in ways.items()
+        }
+        yield (
+            f"scan, time, {L:,} steps",
+            {
+                name: run and seconds(run, 3 if L < 4096 else 1, device)
+                for name, run in runs.items()
+            },
+        )
+        yield (
+            f"scan, peak memory, {L:,} steps",
+            {name: run and peak_bytes(run, device) for name, run in runs.items()},
+        )
+    x, log_a, B, C, S = (
+        torch.randn(*shape, device=device)
+        for shape in [(2, 1024, 4, 64), (2, 1024, 4), (2, 1024, 64), (2, 1024, 64), (2, 4, 64, 64)]
+    )
     inputs = [t.requires_grad_() for t in (x, -log_a.abs() / 10, B, C, S)]
-    ways = {"ours": lambda *i: ssd(*i)[0], "one matrix, no chunks": lambda *i: ssd(*i, chunk=1024)[0], "scan of all states": by_scan}
-    runs = {name: (lambda way=way: torch.autograd.grad(way(*inputs).sum(), inputs[:4])) for name, way in ways.items()}
+    ways = {
+        "ours": lambda *i: ssd(*i)[0],
+        "one matrix, no chunks": lambda *i: ssd(*i, chunk=1024)[0],
+        "scan of all states": by_scan,
+    }
+    runs = {
+        name: (lambda way=way: torch.autograd.grad(way(*inputs).sum(), inputs[:4]))
+        for name, way in ways.items()
+    }
     yield "SSD, time, 1,024 steps", {name: seconds(run, 3, device) for name, run in runs.items()}
-    yield "SSD, peak memory, 1,024 steps", {name: peak_bytes(run, device) for name, run in runs.items()}
+    yield (
+        "SSD, peak memory, 1,024 steps",
+        {name: peak_bytes(run, device) for name, run in runs.items()},
+    )

@@ -14,7 +14,11 @@ from minilib.compare import map_leaves
 from minilib.language_model import LanguageModel, check_ids, probabilities, sample, tree_paths
 from minilib.naive import speculative as naive
 
-DRAFT, CORRECTION, BONUS = 0, 1, 2  # who wrote a symbol: the draft; the target after a refusal, or after the whole draft was kept
+DRAFT, CORRECTION, BONUS = (
+    0,
+    1,
+    2,
+)  # who wrote a symbol: the draft; the target after a refusal, or after the whole draft was kept
 
 
 def _distributions(rng, *shape, zeros=0.3):
@@ -26,8 +30,12 @@ def _distributions(rng, *shape, zeros=0.3):
 def _check_distribution(**named):
     for name, p in named.items():
         sums = p.sum(-1)
-        if not bool(((sums - 1).abs() < 1e-3).all() & (p >= 0).all()):  # written so that nan fails too
-            raise ValueError(f"{name} must have rows ≥ 0 that sum to 1, got sums from {sums.min():.4g} to {sums.max():.4g} and least value {p.min():.4g}")
+        if not bool(
+            ((sums - 1).abs() < 1e-3).all() & (p >= 0).all()
+        ):  # written so that nan fails too
+            raise ValueError(
+                f"{name} must have rows ≥ 0 that sum to 1, got sums from {sums.min():.4g} to {sums.max():.4g} and least value {p.min():.4g}"
+            )
 
 
 def _check_shapes(shapes, **named):
@@ -36,7 +44,12 @@ def _check_shapes(shapes, **named):
             raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
 
 
-@twin(naive.residual, cases=lambda rng: [(_distributions(rng, V, zeros=0), _distributions(rng, V, zeros=0)) for V in (2, 3, 256)])
+@twin(
+    naive.residual,
+    cases=lambda rng: [
+        (_distributions(rng, V, zeros=0), _distributions(rng, V, zeros=0)) for V in (2, 3, 256)
+    ],
+)
 def residual(p, q):
     """norm(max(0, p - q)), Leviathan et al. 2022 (arXiv:2211.17192), sec. 2.3; p where nothing is left. p, q (…, vocab)."""
     left = (p - q).clamp(min=0)
@@ -47,7 +60,12 @@ def residual(p, q):
 def _verify_cases(rng):
     """One symbol; odd sizes; drafts equal to the target's; greedy, agreeing and not; symbols neither could have written."""
     for B, gamma, V in [(1, 1, 2), (3, 4, 5), (50, 3, 3), (2, 7, 256)]:
-        yield _distributions(rng, B, gamma + 1, V), _distributions(rng, B, gamma, V), rng.integers(V, size=(B, gamma)), rng.random((B, gamma))
+        yield (
+            _distributions(rng, B, gamma + 1, V),
+            _distributions(rng, B, gamma, V),
+            rng.integers(V, size=(B, gamma)),
+            rng.random((B, gamma)),
+        )
     p = _distributions(rng, 2, 4, 5)
     yield p, p[:, :3], rng.integers(5, size=(2, 3)), rng.random((2, 3))
     ids = rng.integers(3, size=(20, 4))
@@ -75,14 +93,32 @@ def verify(p, q, ids, u):
 
 def _tree_cases(rng):
     """A root alone; a chain; a fan; bushy trees, depth first and breadth first; drafts equal to the target's; greedy, some siblings twice."""
-    for parents in [[-1], [-1, 0, 1, 2], [-1, 0, 0, 0], [-1, 0, 0, 1, 1, 2], [-1, 0, 1, 2, 1, 0, 5, 5]]:
+    for parents in [
+        [-1],
+        [-1, 0, 1, 2],
+        [-1, 0, 0, 0],
+        [-1, 0, 0, 1, 1, 2],
+        [-1, 0, 1, 2, 1, 0, 5, 5],
+    ]:
         for B, V in [(1, 2), (40, 3)]:
             N = len(parents)
-            yield _distributions(rng, B, N, V), _distributions(rng, B, N, V), rng.integers(V, size=(B, N)), parents, rng.random((B, N))
+            yield (
+                _distributions(rng, B, N, V),
+                _distributions(rng, B, N, V),
+                rng.integers(V, size=(B, N)),
+                parents,
+                rng.random((B, N)),
+            )
     p, parents = _distributions(rng, 3, 6, 4), [-1, 0, 0, 1, 1, 2]
     yield p, p[:, [0, *parents[1:]]], rng.integers(4, size=(3, 6)), parents, rng.random((3, 6))
     ids = rng.integers(3, size=(30, 6))
-    yield np.eye(3)[rng.integers(3, size=(30, 6))], np.eye(3)[ids], ids, parents, rng.random((30, 6))
+    yield (
+        np.eye(3)[rng.integers(3, size=(30, 6))],
+        np.eye(3)[ids],
+        ids,
+        parents,
+        rng.random((30, 6)),
+    )
 
 
 @twin(naive.verify_tree, cases=_tree_cases, differentiable=False)
@@ -100,31 +136,53 @@ def verify_tree(p, q, ids, parents, u):
     tree_paths(parents, N)
     _check_distribution(p=p, q=q[:, 1:])
     end, rest = torch.zeros_like(ids[:, 0]), p[:, 0]
-    for i in range(1, N):  # a parent stands before its children, so that a walk down passes its nodes in this order
+    for i in range(
+        1, N
+    ):  # a parent stands before its children, so that a walk down passes its nodes in this order
         x = ids[:, i : i + 1]
         asked = end == parents[i]
         kept = asked & (u[:, i] * q[:, i].gather(1, x)[:, 0] < rest.gather(1, x)[:, 0])
-        rest = torch.where(kept[:, None], p[:, i], torch.where(asked[:, None], residual(rest, q[:, i]), rest))
+        rest = torch.where(
+            kept[:, None], p[:, i], torch.where(asked[:, None], residual(rest, q[:, i]), rest)
+        )
         end = torch.where(kept, i, end)
     return end, rest
 
 
-@twin(naive.acceptance_rate, cases=lambda rng: [(_distributions(rng, n, V, zeros=0), _distributions(rng, n, V, zeros=0)) for n, V in [(1, 2), (7, 5)]])
+@twin(
+    naive.acceptance_rate,
+    cases=lambda rng: [
+        (_distributions(rng, n, V, zeros=0), _distributions(rng, n, V, zeros=0))
+        for n, V in [(1, 2), (7, 5)]
+    ],
+)
 def acceptance_rate(p, q):
     """alpha, the mean over rows of the sum of min(p, q): 1 - total variation (theorem 3.5). p, q (rows, vocab), where the target wrote."""
     _check_distribution(p=p, q=q)
     return torch.minimum(p, q).sum(-1).mean()
 
 
-@twin(naive.expected_symbols, cases=lambda rng: [(np.array([0.0, 0.3, 1.0]), 1), (rng.random(4), 5), (np.array([0.5]), 0)])
+@twin(
+    naive.expected_symbols,
+    cases=lambda rng: [(np.array([0.0, 0.3, 1.0]), 1), (rng.random(4), 5), (np.array([0.5]), 0)],
+)
 def expected_symbols(alpha, gamma):
     """Symbols from one call of the target, 1 + alpha + … + alpha^gamma (eq. 1), for alpha (n,) in [0, 1] and gamma ≥ 0."""
     if gamma < 0 or not ((alpha >= 0) & (alpha <= 1)).all():
-        raise ValueError(f"alpha must lie in [0, 1] and gamma be 0 or more, got {alpha.tolist()} and {gamma}")
+        raise ValueError(
+            f"alpha must lie in [0, 1] and gamma be 0 or more, got {alpha.tolist()} and {gamma}"
+        )
     return (alpha[:, None] ** torch.arange(gamma + 1, device=alpha.device)).sum(1)
 
 
-@twin(naive.speedup, cases=lambda rng: [(np.array([0.0, 0.3, 1.0]), 1, 0.1), (rng.random(4), 5, 0.0), (rng.random(1), 2, 3.0)])
+@twin(
+    naive.speedup,
+    cases=lambda rng: [
+        (np.array([0.0, 0.3, 1.0]), 1, 0.1),
+        (rng.random(4), 5, 0.0),
+        (rng.random(1), 2, 3.0),
+    ],
+)
 def speedup(alpha, gamma, c):
     """By what factor decoding gets faster, if verifying takes one step's time and a draft's step c of it (theorem 3.8)."""
     if not c >= 0:
@@ -132,7 +190,15 @@ def speedup(alpha, gamma, c):
     return expected_symbols(alpha, gamma) / (gamma * c + 1)
 
 
-@twin(naive.best_gamma, cases=lambda rng: [(rng.random(9), 0.05, 20), (np.array([0.0, 0.5, 1.0]), 0.5, 7), (np.array([0.9]), 0.0, 3)], differentiable=False)
+@twin(
+    naive.best_gamma,
+    cases=lambda rng: [
+        (rng.random(9), 0.05, 20),
+        (np.array([0.0, 0.5, 1.0]), 0.5, 7),
+        (np.array([0.9]), 0.0, 3),
+    ],
+    differentiable=False,
+)
 def best_gamma(alpha, c, limit=20):
     """The gamma in 0 … limit of the largest speed-up, 0 being plain decoding: alpha (n,) -> (n,) int64."""
     return torch.stack([speedup(alpha, gamma, c) for gamma in range(limit + 1)]).argmax(0)
@@ -167,7 +233,9 @@ class Written(NamedTuple):
 
 
 @torch.no_grad()
-def speculative(target, draft, ids, length, *, gamma=4, temperature=1.0, top_k=None, top_p=None, seed=0):
+def speculative(
+    target, draft, ids, length, *, gamma=4, temperature=1.0, top_k=None, top_p=None, seed=0
+):
     """Continue ids (batch, time) by `length` symbols, distributed as if the target had written alone.
 
     target       a LanguageModel; draft: a LanguageModel of the same alphabet, or Staged(model, its draft, its gamma)
@@ -194,7 +262,11 @@ def speculative(target, draft, ids, length, *, gamma=4, temperature=1.0, top_k=N
         new, writer, _ = decoder.round()
         news.append(new)
         writers.append(writer)
-    return Written(torch.cat(news, 1)[:, : ids.shape[1] + length], torch.cat(writers, 1)[:, :length], len(writers) - 1)
+    return Written(
+        torch.cat(news, 1)[:, : ids.shape[1] + length],
+        torch.cat(writers, 1)[:, :length],
+        len(writers) - 1,
+    )
 
 
 class _Reader:
@@ -222,7 +294,10 @@ class _Reader:
 
 
 def _fan(tree, width):
-    return map_leaves(lambda leaf: leaf.repeat_interleave(width, 0) if isinstance(leaf, torch.Tensor) else leaf, tree)
+    return map_leaves(
+        lambda leaf: leaf.repeat_interleave(width, 0) if isinstance(leaf, torch.Tensor) else leaf,
+        tree,
+    )
 
 
 def _siblings(logits, u, how):
@@ -231,14 +306,18 @@ def _siblings(logits, u, how):
     for noise in u.unbind(1):
         q.append(probabilities(logits, **how))
         ids.append(sample(q[-1].log(), noise))
-        logits = logits.scatter(1, ids[-1][:, None], -1e30)  # finite, so that a row always has something to offer
+        logits = logits.scatter(
+            1, ids[-1][:, None], -1e30
+        )  # finite, so that a row always has something to offer
     return torch.stack(ids, 1), torch.stack(q, 1)
 
 
 def _breadth_first(levels, B):
     """[(ids (rows, width), q (rows, width, vocab)) of each level] -> ids (B, nodes), q (B, nodes, vocab)."""
     ids, q = zip(*levels, strict=True)
-    return torch.cat([x.reshape(B, -1) for x in ids], 1), torch.cat([rows.reshape(B, -1, rows.shape[-1]) for rows in q], 1)
+    return torch.cat([x.reshape(B, -1) for x in ids], 1), torch.cat(
+        [rows.reshape(B, -1, rows.shape[-1]) for rows in q], 1
+    )
 
 
 class _Drafter(_Reader):
@@ -260,7 +339,9 @@ class _Drafter(_Reader):
             if levels:
                 logits, state = self.model.step(levels[-1][0].flatten(), state)
             size = len(logits) // len(u) * width
-            levels.append(_siblings(logits.double(), u[:, start : start + size].reshape(-1, width), self.how))
+            levels.append(
+                _siblings(logits.double(), u[:, start : start + size].reshape(-1, width), self.how)
+            )
             start += size
             state = _fan(state, width) if width > 1 else state
         return _breadth_first(levels, len(u))
@@ -270,8 +351,18 @@ class _StagedDrafter:
     """Offers what a smaller pair of target and draft writes. Where the tree fans out the smaller target draws siblings itself."""
 
     def __init__(self, staged, widths, how, generator):
-        self.widths, self.how, self.pair = widths, how, _Decoder(staged.model, staged.draft, staged.gamma, how, generator)
-        self.start, self.read, self.mark, self.back, self.fan = self.pair.start, self.pair.read, self.pair.mark, self.pair.back, self.pair.fan
+        self.widths, self.how, self.pair = (
+            widths,
+            how,
+            _Decoder(staged.model, staged.draft, staged.gamma, how, generator),
+        )
+        self.start, self.read, self.mark, self.back, self.fan = (
+            self.pair.start,
+            self.pair.read,
+            self.pair.mark,
+            self.pair.back,
+            self.pair.fan,
+        )
 
     def offer(self, u):
         before, levels, start, rows = self.mark(), [], 0, len(u)
@@ -282,7 +373,10 @@ class _StagedDrafter:
                 levels.append(self._branch(u[:, start : start + size].reshape(rows, width)))
                 rows *= width
             else:
-                ones = next((n for n, other in enumerate(self.widths[len(levels) :]) if other > 1), len(self.widths) - len(levels))
+                ones = next(
+                    (n for n, other in enumerate(self.widths[len(levels) :]) if other > 1),
+                    len(self.widths) - len(levels),
+                )
                 size = rows // len(u) * ones
                 levels += self._run(ones)
             start += size
@@ -320,19 +414,33 @@ class _Decoder(_Reader):
         self.model, self.how, self.generator = target, how, generator
         other = draft.model if isinstance(draft, Staged) else draft
         if other.vocab_size != target.vocab_size:
-            raise ValueError(f"draft must have the target's alphabet of {target.vocab_size} symbols, got one of {other.vocab_size}")
-        widths = gamma if isinstance(gamma, tuple) else (1,) * gamma if isinstance(gamma, int) else ()
-        if not widths or not all(isinstance(width, int) and 1 <= width <= target.vocab_size for width in widths):
-            raise ValueError(f"gamma must be 1 or more, or a tuple of widths from 1 to the {target.vocab_size} symbols there are, got {gamma}")
+            raise ValueError(
+                f"draft must have the target's alphabet of {target.vocab_size} symbols, got one of {other.vocab_size}"
+            )
+        widths = (
+            gamma if isinstance(gamma, tuple) else (1,) * gamma if isinstance(gamma, int) else ()
+        )
+        if not widths or not all(
+            isinstance(width, int) and 1 <= width <= target.vocab_size for width in widths
+        ):
+            raise ValueError(
+                f"gamma must be 1 or more, or a tuple of widths from 1 to the {target.vocab_size} symbols there are, got {gamma}"
+            )
         self.chain = max(widths) == 1
-        self.drafter = _StagedDrafter(draft, widths, how, generator) if isinstance(draft, Staged) else _Drafter(draft, widths, how)
+        self.drafter = (
+            _StagedDrafter(draft, widths, how, generator)
+            if isinstance(draft, Staged)
+            else _Drafter(draft, widths, how)
+        )
         self.parents, level = [-1], [0]
         for width in widths:
             self.parents += [parent for parent in level for _ in range(width)]
             level = list(range(len(self.parents) - len(level) * width, len(self.parents)))
         paths = tree_paths(self.parents, len(self.parents))
         self.depth = torch.tensor([len(path) - 1 for path in paths])
-        self.paths = torch.tensor([(path + path[-1:] * len(paths))[: len(widths) + 2] for path in paths])
+        self.paths = torch.tensor(
+            [(path + path[-1:] * len(paths))[: len(widths) + 2] for path in paths]
+        )
 
     def start(self, ids):
         super().start(ids)
@@ -366,14 +474,18 @@ class _Decoder(_Reader):
         if self.chain:
             end, rest = verify(p, q, drafted, u[:, N - 1 : -1])
         else:  # row 0 of q and u[:, 0] are not read
-            end, rest = verify_tree(p, torch.cat([p[:, :1], q], 1), ids, self.parents, u[:, N - 2 : -1])
+            end, rest = verify_tree(
+                p, torch.cat([p[:, :1], q], 1), ids, self.parents, u[:, N - 2 : -1]
+            )
         depth, least = self.depth[end], int(self.depth[end].min())
         path = self.paths[end]
         new = ids.gather(1, path[:, 1 : least + 2])  # right for the rows of which more was kept
         stops = depth == least
         new[:, -1] = torch.where(stops, sample(rest.log(), u[:, -1]), new[:, -1])
         writer = torch.full_like(new, DRAFT)
-        writer[:, -1] = torch.where(stops, torch.where(depth == self.depth[-1], BONUS, CORRECTION), DRAFT)
+        writer[:, -1] = torch.where(
+            stops, torch.where(depth == self.depth[-1], BONUS, CORRECTION), DRAFT
+        )
         path = path[:, : least + 1]
         self.state, self.pending = self.model.follow(ids, path, before, after), new[:, -1:]
         self.drafter.read(new)
@@ -391,16 +503,22 @@ def widened(model, times):
     if times < 1:
         raise ValueError(f"times must be 1 or more, got {times}")
     C, heads = model.embed.shape[1], model.blocks[0].heads
-    wide = type(model)(model.vocab_size, times * C, len(model.blocks), times * heads, model.context).to(model.embed)
+    wide = type(model)(
+        model.vocab_size, times * C, len(model.blocks), times * heads, model.context
+    ).to(model.embed)
     values = {}
     for name, value in model.state_dict().items():
         kind = name.rpartition(".")[2]
         if kind == "qkv":
-            value = value.view(3, heads, C // heads, C).repeat(1, times, 1, times).flatten(0, 2) / times
+            value = (
+                value.view(3, heads, C // heads, C).repeat(1, times, 1, times).flatten(0, 2) / times
+            )
         elif kind in ("out", "up", "down"):
             value = value.repeat(times, times) / times
         else:  # embed, output: (vocab, C); of a norm: (C,)
-            value = value.repeat(*[1] * (value.dim() - 1), times) / (times if kind == "output" else 1)
+            value = value.repeat(*[1] * (value.dim() - 1), times) / (
+                times if kind == "output" else 1
+            )
         values[name] = value
     wide.load_state_dict(values)
     return wide
@@ -434,9 +552,25 @@ def bench(device):
         plain = lambda seed, model=target: lab.generate(model, prompt, length, seed=seed)
         plain(0)  # warms up
         for name, draft in drafts.items():
-            ours = lambda seed, model=target, draft=draft: speculative(model, draft, ids, length, gamma=gamma, seed=seed)
+            ours = lambda seed, model=target, draft=draft: speculative(
+                model, draft, ids, length, gamma=gamma, seed=seed
+            )
             ours(0)
-            pairs = [(seconds(ours, seed), seconds(plain, seed)) for seed in seeds]  # side by side, so that a busy machine slows both
+            pairs = [
+                (seconds(ours, seed), seconds(plain, seed)) for seed in seeds
+            ]  # side by side, so that a busy machine slows both
             what = f"{sum(p.numel() for p in target.parameters()) / 1e6:.0f} M weights, {name}"
-            yield f"{what}: calls of the target", {"speculative": sum(out.calls for (_, out), _ in pairs), "plain": length * len(seeds)}
-            yield f"{what}: seconds", {"speculative": sum(own for (own, _), _ in pairs), "plain": sum(other for _, (other, _) in pairs)}
+            yield (
+                f"{what}: calls of the target",
+                {
+                    "speculative": sum(out.calls for (_, out), _ in pairs),
+                    "plain": length * len(seeds),
+                },
+            )
+            yield (
+                f"{what}: seconds",
+                {
+                    "speculative": sum(own for (own, _), _ in pairs),
+                    "plain": sum(other for _, (other, _) in pairs),
+                },
+            )

@@ -14,9 +14,19 @@ from minilib.naive import transformer as naive
 
 def _block_cases(rng):
     """One step; several on a cache, some of it dropped; both ways."""
-    for B, T, H, C, S, causal, window in [(1, 1, 1, 4, 0, True, None), (2, 5, 2, 8, 3, True, 4), (2, 3, 1, 4, 0, False, None)]:
+    for B, T, H, C, S, causal, window in [
+        (1, 1, 1, 4, 0, True, None),
+        (2, 5, 2, 8, 3, True, 4),
+        (2, 3, 1, 4, 0, False, None),
+    ]:
         past = rng.normal(size=(2, B, H, S, C // H))
-        yield {"width": C, "heads": H, "causal": causal, "window": window}, rng.normal(size=(B, T, C)), past[0], past[1], S
+        yield (
+            {"width": C, "heads": H, "causal": causal, "window": window},
+            rng.normal(size=(B, T, C)),
+            past[0],
+            past[1],
+            S,
+        )
 
 
 @twin(naive.block, cases=_block_cases)
@@ -31,22 +41,38 @@ class Block(nn.Module):
     def __init__(self, width, heads, causal=True, window=None, residual=1.0):
         super().__init__()
         if heads < 1 or width < 1 or width % (2 * heads):
-            raise ValueError(f"heads must divide width into even parts, got heads={heads} and width={width}")
+            raise ValueError(
+                f"heads must divide width into even parts, got heads={heads} and width={width}"
+            )
         self.heads, self.causal, self.window = heads, causal, window
-        matrix = lambda rows, columns, size=1.0: nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))
+        matrix = lambda rows, columns, size=1.0: nn.Parameter(
+            size * columns**-0.5 * torch.randn(rows, columns)
+        )
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = matrix(3 * width, width), matrix(width, width, residual)
         self.up, self.down = matrix(4 * width, width), matrix(width, 4 * width, residual)
 
     def forward(self, x, past_k, past_v, position=0):
         """x (batch, T, C), cache (batch, heads, S, C / heads) twice -> the same for the step after x."""
-        heard, k, v = multi_head(self.norm1(x), self.qkv, self.out, self.heads, past_k, past_v, position, self.causal, self.window)
+        heard, k, v = multi_head(
+            self.norm1(x),
+            self.qkv,
+            self.out,
+            self.heads,
+            past_k,
+            past_v,
+            position,
+            self.causal,
+            self.window,
+        )
         x = x + heard
         return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
 
     def branch(self, x, past_k, past_v, steps, visible):
         """`forward` for nodes x (batch, nodes, C) of a tree: steps (nodes,) their positions, visible (nodes, S + nodes); caches grow by all nodes."""
-        q, k, v = (self.norm1(x) @ self.qkv.t()).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            (self.norm1(x) @ self.qkv.t()).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         k, v = torch.cat([past_k, rope(k, steps)], dim=2), torch.cat([past_v, v], dim=2)
         x = x + attention(rope(q, steps), k, v, visible).transpose(1, 2).flatten(2) @ self.out.t()
         return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
@@ -54,8 +80,14 @@ class Block(nn.Module):
     def maps(self, x):
         """Who looks at whom in x (batch, T, C), nothing before it: weights (batch, heads, T, T), row t of step t. O(T²) memory."""
         B, T, C = x.shape
-        q, k, _ = (self.norm1(x) @ self.qkv.t()).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        one_hot = torch.eye(T, dtype=x.dtype, device=x.device).expand(B, self.heads, T, T)  # values that tell the steps apart
+        q, k, _ = (
+            (self.norm1(x) @ self.qkv.t())
+            .view(B, T, 3, self.heads, C // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        one_hot = torch.eye(T, dtype=x.dtype, device=x.device).expand(
+            B, self.heads, T, T
+        )  # values that tell the steps apart
         return attention(rope(q), rope(k), one_hot, None, self.causal, self.window)
 
     def no_past(self, batch_size):
@@ -66,8 +98,16 @@ class Block(nn.Module):
 
 def _model_cases(rng):
     """One symbol; texts shorter than, as long as and longer than the context."""
-    for V, C, layers, H, context, B, T in [(2, 4, 1, 1, 1, 1, 1), (5, 4, 1, 2, 8, 2, 4), (7, 8, 2, 2, 4, 2, 4), (5, 4, 3, 1, 3, 2, 9)]:
-        yield {"vocab_size": V, "width": C, "layers": layers, "heads": H, "context": context}, rng.integers(V, size=(B, T))
+    for V, C, layers, H, context, B, T in [
+        (2, 4, 1, 1, 1, 1, 1),
+        (5, 4, 1, 2, 8, 2, 4),
+        (7, 8, 2, 2, 4, 2, 4),
+        (5, 4, 3, 1, 3, 2, 9),
+    ]:
+        yield (
+            {"vocab_size": V, "width": C, "layers": layers, "heads": H, "context": context},
+            rng.integers(V, size=(B, T)),
+        )
 
 
 @twin(naive.transformer, cases=_model_cases)
@@ -83,12 +123,19 @@ class Transformer(LanguageModel):
     def __init__(self, vocab_size=256, width=128, layers=4, heads=4, context=256):
         super().__init__()
         if min(vocab_size, width, layers, context) < 1:
-            raise ValueError(f"vocab_size, width, layers and context must be 1 or more, got {vocab_size}, {width}, {layers}, {context}")
+            raise ValueError(
+                f"vocab_size, width, layers and context must be 1 or more, got {vocab_size}, {width}, {layers}, {context}"
+            )
         self.vocab_size, self.context = vocab_size, context
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
-        self.blocks = nn.ModuleList(Block(width, heads, window=context, residual=(2 * layers) ** -0.5) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, window=context, residual=(2 * layers) ** -0.5)
+            for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # small: the first bet is near uniform
+        self.output = nn.Parameter(
+            0.1 * width**-0.5 * torch.randn(vocab_size, width)
+        )  # small: the first bet is near uniform
 
     def init_state(self, batch_size):
         """(steps so far, (keys, values) of each layer); the keys and values of the last `context` steps are kept."""
@@ -111,7 +158,9 @@ class Transformer(LanguageModel):
         steps = position + mask.sum(1) - 1
         S = caches[0][0].shape[2]
         every_step = torch.cat([torch.arange(position - S, position, device=ids.device), steps])
-        visible = torch.cat([mask.new_ones(len(mask), S), mask], dim=1) & (every_step > steps[:, None] - self.context)
+        visible = torch.cat([mask.new_ones(len(mask), S), mask], dim=1) & (
+            every_step > steps[:, None] - self.context
+        )
         x, after = nn.functional.embedding(ids, self.embed), []
         for block, (k, v) in zip(self.blocks, caches, strict=True):
             x, k, v = block.branch(x, k, v, steps, visible)
@@ -122,7 +171,9 @@ class Transformer(LanguageModel):
         """The cache of before and, of the new keys and values, those on the path; the last `context` of them."""
         position, caches = before
         S = caches[0][0].shape[2]
-        keep = torch.cat([torch.arange(S, device=path.device).expand(len(path), S), S + path], dim=1)[:, -self.context :, None]
+        keep = torch.cat(
+            [torch.arange(S, device=path.device).expand(len(path), S), S + path], dim=1
+        )[:, -self.context :, None]
         cut = lambda x: x.gather(2, keep[:, None].expand(-1, x.shape[1], -1, x.shape[3]))
         return position + path.shape[1], tuple((cut(k), cut(v)) for k, v in after)
 

@@ -54,7 +54,9 @@ def twin(definition, *, cases, float32=1e-5, differentiable=True):
     """
 
     def declare(fast):
-        PAIRS[fast.__module__, fast.__qualname__] = Pair(definition, fast, cases, float32, differentiable)
+        PAIRS[fast.__module__, fast.__qualname__] = Pair(
+            definition, fast, cases, float32, differentiable
+        )
         return fast
 
     return declare
@@ -74,9 +76,18 @@ class _Case:
             self.params = self._random_params()
         self.inputs = copy(tuple(case))  # an array that is passed twice becomes two
         if dtype == "float32":  # both sides see the same rounded numbers
-            rounded = lambda leaf: leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype) if is_real(leaf) else leaf
-            self.inputs, self.params = map_leaves(rounded, self.inputs), map_leaves(rounded, self.params)
-        self.rng = np.random.default_rng(zlib.crc32(f"{pair.definition.__name__} {number}".encode()))
+            rounded = lambda leaf: (
+                leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype)
+                if is_real(leaf)
+                else leaf
+            )
+            self.inputs, self.params = (
+                map_leaves(rounded, self.inputs),
+                map_leaves(rounded, self.params),
+            )
+        self.rng = np.random.default_rng(
+            zlib.crc32(f"{pair.definition.__name__} {number}".encode())
+        )
 
     def _random_params(self):
         """The module's fresh parameters, each moved off its initial value, which may be 0 or 1."""
@@ -87,21 +98,31 @@ class _Case:
             state = self.pair.fast(**self.constructor).double().state_dict()
         rng = np.random.default_rng(self.number)
         values = {name: value.numpy().copy() for name, value in state.items()}
-        return {name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v for name, v in values.items()}
+        return {
+            name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v
+            for name, v in values.items()
+        }
 
     def define(self, params, inputs, definition=None):
         """Call the definition, or another NumPy function that takes its place."""
         definition = definition or self.pair.definition
         names = inspect.signature(definition).parameters
         keywords = {key: value for key, value in self.constructor.items() if key in names}
-        first = (params,) if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params" else ()
+        first = (
+            (params,)
+            if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params"
+            else ()
+        )
         return definition(*first, *inputs, **keywords)
 
     def want(self):
         return self.define(copy(self.params), copy(self.inputs))
 
     def __str__(self):
-        shapes = [str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf) for _, leaf in leaves_of(self.inputs)]
+        shapes = [
+            str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf)
+            for _, leaf in leaves_of(self.inputs)
+        ]
         made = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
         return f"case {self.number} ({brief(', '.join(made + shapes))})"
 
@@ -114,7 +135,11 @@ class _Case:
                 return leaf
             t = torch.tensor(leaf, device=device)
             if is_real(leaf):
-                t = t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32) if self.dtype == "float32" else t
+                t = (
+                    t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32)
+                    if self.dtype == "float32"
+                    else t
+                )
                 t.requires_grad_(grad)
             return t
 
@@ -127,9 +152,16 @@ class _Case:
             return candidate(*inputs)
         with torch.random.fork_rng(devices=[]):
             module = candidate(**self.constructor).to(device, getattr(torch, self.dtype)).eval()
-        missing, extra = set(params) - set(module.state_dict()), set(module.state_dict()) - set(params)
+        missing, extra = (
+            set(params) - set(module.state_dict()),
+            set(module.state_dict()) - set(params),
+        )
         if missing or extra:
-            raise _Wrong(f"state_dict lacks {sorted(missing)}" if missing else f"state_dict has {sorted(extra)}, which the definition does not know")
+            raise _Wrong(
+                f"state_dict lacks {sorted(missing)}"
+                if missing
+                else f"state_dict has {sorted(extra)}, which the definition does not know"
+            )
         return torch.func.functional_call(module, params, inputs)
 
     def values(self, candidate, mode, device, tolerance):
@@ -145,7 +177,9 @@ class _Case:
             with torch.no_grad():
                 out = self.call_torch(candidate, params, inputs, device)
             before = self.tensors(device, grad=False)
-            changed = not _same(map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before))
+            changed = not _same(
+                map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before)
+            )
         want = self.want()
         if out is None and want is not None:
             raise NotImplementedError
@@ -163,8 +197,14 @@ class _Case:
         import torch
 
         outputs = {path: np.asarray(out) for path, out in leaves_of(self.want())}
-        weights = {path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"}
-        inputs = [(path, leaf) for path, leaf in leaves_of((self.params, self.inputs)) if is_real(leaf) and leaf.size]
+        weights = {
+            path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"
+        }
+        inputs = [
+            (path, leaf)
+            for path, leaf in leaves_of((self.params, self.inputs))
+            if is_real(leaf) and leaf.size
+        ]
         if not weights or not inputs:
             return 0.0, None
         tensors = self.tensors(device, grad=True)
@@ -175,18 +215,32 @@ class _Case:
             total = total + torch.where(torch.isfinite(terms), terms, 0.0).sum()
         of = dict(leaves_of(tensors))
         asked = [of[path] for path, _ in inputs]
-        found = torch.autograd.grad(total, asked, allow_unused=True) if total.requires_grad else [None] * len(asked)
-        size = sum(np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum() for path, w in weights.items())
+        found = (
+            torch.autograd.grad(total, asked, allow_unused=True)
+            if total.requires_grad
+            else [None] * len(asked)
+        )
+        size = sum(
+            np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum()
+            for path, w in weights.items()
+        )
         worst = 0.0
         for (path, leaf), gradient in zip(inputs, found, strict=True):
-            g = np.zeros(leaf.shape) if gradient is None else gradient.detach().cpu().numpy().astype(leaf.dtype)
+            g = (
+                np.zeros(leaf.shape)
+                if gradient is None
+                else gradient.detach().cpu().numpy().astype(leaf.dtype)
+            )
             error, got, expected = self._directional(weights, leaf, g, size, tolerance)
             worst = max(worst, error)
             if not error <= tolerance:
                 name = self._leaf_name(path)
                 if gradient is None:
                     return worst, f"values agree, but no gradient reaches {name}"
-                return worst, f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}"
+                return (
+                    worst,
+                    f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}",
+                )
         return worst, None
 
     def _noise(self, like):
@@ -199,14 +253,23 @@ class _Case:
         got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
 
         def f(step):
-            moved = map_leaves(lambda x: x + step * v if x is leaf else x, (self.params, self.inputs))
+            moved = map_leaves(
+                lambda x: x + step * v if x is leaf else x, (self.params, self.inputs)
+            )
             out = dict(leaves_of(self.define(*copy(moved))))
             terms = [(np.conj(w) * np.asarray(out[path])).real for path, w in weights.items()]
             return float(sum(t[np.isfinite(t)].sum() for t in terms))
 
-        for step in (1e-4, 1e-5, 1e-6, 1e-3):  # curvature wants small steps, rounding wants large ones
+        for step in (
+            1e-4,
+            1e-5,
+            1e-6,
+            1e-3,
+        ):  # curvature wants small steps, rounding wants large ones
             expected = (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
-            floor = 10 * tolerance * size + 1e-300  # a gradient this small beside its terms is their rounding
+            floor = (
+                10 * tolerance * size + 1e-300
+            )  # a gradient this small beside its terms is their rounding
             error = abs(got - expected) / max(float(np.linalg.norm(g)), abs(expected), floor)
             if error < best[0]:
                 best = (error, got, expected)
@@ -228,10 +291,24 @@ class _Wrong(Exception):
 
 def _same(a, b):
     a, b = [leaf for _, leaf in leaves_of(a)], [leaf for _, leaf in leaves_of(b)]
-    return len(a) == len(b) and all(np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y) for x, y in zip(a, b, strict=True) if isinstance(x, np.ndarray))
+    return len(a) == len(b) and all(
+        np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y)
+        for x, y in zip(a, b, strict=True)
+        if isinstance(x, np.ndarray)
+    )
 
 
-def examine(pair, candidate=None, *, number, case, dtype="float64", device="cpu", mode="torch", tolerance=None):
+def examine(
+    pair,
+    candidate=None,
+    *,
+    number,
+    case,
+    dtype="float64",
+    device="cpu",
+    mode="torch",
+    tolerance=None,
+):
     """Compare one candidate (the pair's own twin if None) with the definition on one case.
 
     Returns (worst relative error in value, in gradient, what is wrong in words or None).
@@ -244,8 +321,14 @@ def examine(pair, candidate=None, *, number, case, dtype="float64", device="cpu"
     gradient = 0.0
     if not problem and mode == "torch" and pair.differentiable:
         # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
-        gradient, problem = one.gradients(candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance))
-    return value, gradient, problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}"
+        gradient, problem = one.gradients(
+            candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
+        )
+    return (
+        value,
+        gradient,
+        problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}",
+    )
 
 
 # -- grading ---------------------------------------------------------------------------------------------
@@ -270,7 +353,11 @@ def _speaks_torch(function):
     if code is None:
         return inspect.isclass(function)
     values = [function.__globals__.get(name) for name in code.co_names]
-    return any(str(getattr(v, "__module__", None) or getattr(v, "__name__", "")).split(".")[0] == "torch" for v in values if v is not None)
+    return any(
+        str(getattr(v, "__module__", None) or getattr(v, "__name__", "")).split(".")[0] == "torch"
+        for v in values
+        if v is not None
+    )
 
 
 def _find(like, cases):
@@ -282,7 +369,9 @@ def _find(like, cases):
     for pair in PAIRS.values():
         if like is pair.fast or like is pair.definition:
             return pair
-    raise TypeError(f"like must be a twin or a definition declared with @twin, or come with cases=, got {like!r}")
+    raise TypeError(
+        f"like must be a twin or a definition declared with @twin, or come with cases=, got {like!r}"
+    )
 
 
 def check(candidate, like, *, cases=None, tolerance=None):
@@ -306,7 +395,9 @@ def check(candidate, like, *, cases=None, tolerance=None):
         failed = []
         for mode in modes:
             try:
-                _, _, problem = examine(pair, candidate, number=number, case=case, mode=mode, tolerance=tolerance)
+                _, _, problem = examine(
+                    pair, candidate, number=number, case=case, mode=mode, tolerance=tolerance
+                )
                 if problem:
                     return Report(False, f"{name}: {problem}")
                 break
@@ -315,7 +406,9 @@ def check(candidate, like, *, cases=None, tolerance=None):
             except _Wrong as wrong:
                 return Report(False, f"{name}: {wrong}")
             except Exception as error:  # whatever the attempt raises is an answer about the attempt
-                failed.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+                failed.append(
+                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                )
         else:
             text = re.sub(r"0x[0-9a-f]+", "0x…", failed[0])
             return Report(False, f"{name}: case {number}: raises {text}")
@@ -334,13 +427,21 @@ def load(topics=()):
 
     import minilib
 
-    names = [m.name for m in pkgutil.iter_modules(minilib.__path__) if not m.ispkg and not m.name.startswith("_")]
+    names = [
+        m.name
+        for m in pkgutil.iter_modules(minilib.__path__)
+        if not m.ispkg and not m.name.startswith("_")
+    ]
     unknown = sorted(set(topics) - set(names))
     if unknown:
         raise ValueError(f"topic must be one of {', '.join(names)}, got {', '.join(unknown)}")
     for name in names:
         importlib.import_module(f"minilib.{name}")
-    return [pair for pair in PAIRS.values() if pair.fast.__module__.startswith("minilib.") and (not topics or pair.topic in topics)]
+    return [
+        pair
+        for pair in PAIRS.values()
+        if pair.fast.__module__.startswith("minilib.") and (not topics or pair.topic in topics)
+    ]
 
 
 def table(topics=(), device="cpu"):
@@ -357,7 +458,10 @@ def table(topics=(), device="cpu"):
             value, gradient, single = max(value, v), max(gradient, g), max(single, s)
             problem = problem or bad or bad32
             slowest = max(slowest, _time(pair, number, case, device))
-        print(f"{pair.name:<36}{count:>6}{value:>10.0e}{gradient:>10.0e}{single:>10.0e}{slowest[0] / slowest[1]:>9.1f}x", flush=True)
+        print(
+            f"{pair.name:<36}{count:>6}{value:>10.0e}{gradient:>10.0e}{single:>10.0e}{slowest[0] / slowest[1]:>9.1f}x",
+            flush=True,
+        )
         if problem:
             wrong += 1
             print(f"    {problem}")

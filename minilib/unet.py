@@ -15,15 +15,21 @@ from minilib.naive import unet as naive
 
 def _maps(name, x):
     if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"{name} must be floats of shape (batch, channels, height, width), got {x.dtype} of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"{name} must be floats of shape (batch, channels, height, width), got {x.dtype} of shape {tuple(x.shape)}"
+        )
 
 
 def _kernels(x, w, b, out_axis):
     _maps("x", x)
     if w.dim() != 4 or w.shape[1 - out_axis] != x.shape[1]:
-        raise ValueError(f"w must have 4 axes and {x.shape[1]} input channels on axis {1 - out_axis}, as x has, got shape {tuple(w.shape)}")
+        raise ValueError(
+            f"w must have 4 axes and {x.shape[1]} input channels on axis {1 - out_axis}, as x has, got shape {tuple(w.shape)}"
+        )
     if tuple(b.shape) != (w.shape[out_axis],):
-        raise ValueError(f"b must have shape ({w.shape[out_axis]},), one for each output channel of w, got {tuple(b.shape)}")
+        raise ValueError(
+            f"b must have shape ({w.shape[out_axis]},), one for each output channel of w, got {tuple(b.shape)}"
+        )
 
 
 # -- the layers ------------------------------------------------------------------------------------------
@@ -31,7 +37,12 @@ def _kernels(x, w, b, out_axis):
 
 def _conv_cases(rng):
     """One pixel; a kernel as large as the picture; odd sizes, all different; a flat kernel."""
-    for B, C, H, W, out, K, L in [(1, 1, 1, 1, 1, 1, 1), (1, 2, 3, 3, 1, 3, 3), (2, 3, 5, 8, 4, 3, 3), (2, 1, 4, 7, 2, 1, 4)]:
+    for B, C, H, W, out, K, L in [
+        (1, 1, 1, 1, 1, 1, 1),
+        (1, 2, 3, 3, 1, 3, 3),
+        (2, 3, 5, 8, 4, 3, 3),
+        (2, 1, 4, 7, 2, 1, 4),
+    ]:
         yield rng.normal(size=(B, C, H, W)), rng.normal(size=(out, C, K, L)), rng.normal(size=out)
 
 
@@ -40,7 +51,9 @@ def conv2d(x, w, b):
     """Valid convolution, kernel not mirrored: x (batch, in, height, width), w (out, in, k, l), b (out,) -> smaller by k - 1 and l - 1."""
     _kernels(x, w, b, out_axis=0)
     if w.shape[2] > x.shape[2] or w.shape[3] > x.shape[3]:
-        raise ValueError(f"x must be at least as large as the kernel {tuple(w.shape[2:])}, got {tuple(x.shape[2:])}")
+        raise ValueError(
+            f"x must be at least as large as the kernel {tuple(w.shape[2:])}, got {tuple(x.shape[2:])}"
+        )
     return nn.functional.conv2d(x, w, b)
 
 
@@ -91,7 +104,9 @@ def crop(x, height, width):
     _maps("x", x)
     H, W = x.shape[2:]
     if not (1 <= height <= H and 1 <= width <= W):
-        raise ValueError(f"height and width must lie in 1 to {H} and 1 to {W}, got {height} and {width}")
+        raise ValueError(
+            f"height and width must lie in 1 to {H} and 1 to {W}, got {height} and {width}"
+        )
     top, left = (H - height) // 2, (W - width) // 2
     return x[:, :, top : top + height, left : left + width]
 
@@ -107,7 +122,9 @@ def _allowed(name, size, depth):
     if size < least or (size + 4) % unit:
         below = size - (size + 4) % unit
         near = f"{below} and {below + unit}" if below >= least else f"{least}, the smallest"
-        raise ValueError(f"{name} must be a size that depth {depth} allows, the nearest {near}, got {size}")
+        raise ValueError(
+            f"{name} must be a size that depth {depth} allows, the nearest {near}, got {size}"
+        )
 
 
 def _margin(depth):
@@ -140,9 +157,18 @@ def _two(inside, outside):
 def _net_cases(rng):
     """No pooling at all; the least size; wide and low; three classes; two levels; no skips."""
     yield {"in_channels": 1, "classes": 2, "channels": 2, "depth": 0}, rng.normal(size=(1, 1, 5, 6))
-    yield {"in_channels": 2, "classes": 3, "channels": 2, "depth": 1}, rng.normal(size=(2, 2, 18, 20))
-    yield {"in_channels": 1, "classes": 2, "channels": 2, "depth": 1, "skips": False}, rng.normal(size=(1, 1, 20, 18))
-    yield {"in_channels": 1, "classes": 2, "channels": 1, "depth": 2}, rng.normal(size=(1, 1, 44, 44))
+    yield (
+        {"in_channels": 2, "classes": 3, "channels": 2, "depth": 1},
+        rng.normal(size=(2, 2, 18, 20)),
+    )
+    yield (
+        {"in_channels": 1, "classes": 2, "channels": 2, "depth": 1, "skips": False},
+        rng.normal(size=(1, 1, 20, 18)),
+    )
+    yield (
+        {"in_channels": 1, "classes": 2, "channels": 1, "depth": 2},
+        rng.normal(size=(1, 1, 44, 44)),
+    )
 
 
 # float32: a long chain of sums whose terms cancel, then compared with the mean output
@@ -163,16 +189,27 @@ class UNet(nn.Module):
     def __init__(self, in_channels=1, classes=2, channels=64, depth=4, skips=True):
         super().__init__()
         if min(in_channels, classes, channels) < 1 or depth < 0:
-            raise ValueError(f"in_channels, classes and channels must be 1 or more and depth 0 or more, got {in_channels}, {classes}, {channels} and {depth}")
-        self.in_channels, self.depth, self.skips, self.margin = in_channels, depth, skips, _margin(depth)
+            raise ValueError(
+                f"in_channels, classes and channels must be 1 or more and depth 0 or more, got {in_channels}, {classes}, {channels} and {depth}"
+            )
+        self.in_channels, self.depth, self.skips, self.margin = (
+            in_channels,
+            depth,
+            skips,
+            _margin(depth),
+        )
         width = [channels * 2**k for k in range(depth + 1)]
-        self.down = nn.ModuleList(_two(a, b) for a, b in zip([in_channels, *width], width, strict=False))
+        self.down = nn.ModuleList(
+            _two(a, b) for a, b in zip([in_channels, *width], width, strict=False)
+        )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * n, n, 2, 2) for n in width[:-1])
         self.merge = nn.ModuleList(_two(2 * n, n) for n in width[:-1])
         self.output = nn.Conv2d(channels, classes, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                inputs = module.in_channels * (math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1)
+                inputs = module.in_channels * (
+                    math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1
+                )
                 nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
                 nn.init.zeros_(module.bias)
         self.to(memory_format=torch.channels_last)
@@ -218,7 +255,11 @@ class UNet(nn.Module):
 
 def _loss_cases(rng):
     for B, K, H, W, scale in [(1, 2, 1, 1, 1), (2, 3, 2, 5, 1), (1, 4, 3, 3, 400)]:
-        yield scale * rng.normal(size=(B, K, H, W)), rng.integers(K, size=(B, H, W)), rng.random((B, H, W))
+        yield (
+            scale * rng.normal(size=(B, K, H, W)),
+            rng.integers(K, size=(B, H, W)),
+            rng.random((B, H, W)),
+        )
 
 
 @twin(naive.pixel_loss, cases=_loss_cases)
@@ -233,9 +274,13 @@ def pixel_loss(logits, labels, weights):
     shape = (len(logits), *logits.shape[2:])
     for name, value in (("labels", labels), ("weights", weights)):
         if tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, as logits have, got {tuple(value.shape)}")
+            raise ValueError(
+                f"{name} must have shape {shape}, as logits have, got {tuple(value.shape)}"
+            )
     if labels.dtype != torch.int64 or not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-        raise ValueError(f"labels must be int64 from 0 to {logits.shape[1] - 1}, got {labels.dtype} from {labels.min()} to {labels.max()}")
+        raise ValueError(
+            f"labels must be int64 from 0 to {logits.shape[1] - 1}, got {labels.dtype} from {labels.min()} to {labels.max()}"
+        )
     return (weights * nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
 
 
@@ -268,11 +313,18 @@ def weight_map(instances, class_weight, w0=10.0, sigma=5.0):
     O(instances · H² · W) time instead of O(H² · W²), O(instances · H · W) memory.
     """
     if instances.dim() != 3 or instances.is_floating_point() or not len(instances):
-        raise ValueError(f"instances must be integers of shape (batch, height, width), batch 1 or more, got {instances.dtype} of shape {tuple(instances.shape)}")
+        raise ValueError(
+            f"instances must be integers of shape (batch, height, width), batch 1 or more, got {instances.dtype} of shape {tuple(instances.shape)}"
+        )
     if tuple(class_weight.shape) != (2,) or not class_weight.is_floating_point() or not sigma > 0:
-        raise ValueError(f"class_weight must have shape (2,) and a float dtype and sigma be positive, got {tuple(class_weight.shape)}, {class_weight.dtype} and {sigma}")
+        raise ValueError(
+            f"class_weight must have shape (2,) and a float dtype and sigma be positive, got {tuple(class_weight.shape)}, {class_weight.dtype} and {sigma}"
+        )
     w = class_weight[(instances != 0).long()]
-    borders = [w0 * torch.exp(-(_two_nearest(picture, w.dtype).square()) / (2 * sigma**2)) for picture in instances]
+    borders = [
+        w0 * torch.exp(-(_two_nearest(picture, w.dtype).square()) / (2 * sigma**2))
+        for picture in instances
+    ]
     return w + torch.stack(borders)
 
 
@@ -286,7 +338,9 @@ def _two_nearest(picture, dtype):
     mine = picture == names[:, None, None]  # (instances, H, W)
     x = torch.arange(W, device=picture.device, dtype=dtype).expand(mine.shape)
     y = torch.arange(H, device=picture.device, dtype=dtype)
-    left = torch.where(mine, x, -math.inf).cummax(2).values  # the nearest of the instance's pixels on either side, in this row
+    left = (
+        torch.where(mine, x, -math.inf).cummax(2).values
+    )  # the nearest of the instance's pixels on either side, in this row
     right = -torch.where(mine, -x, -math.inf).flip(2).cummax(2).values.flip(2)
     along = torch.minimum(x - left, right - x).square()
     nearest = torch.full_like(along, math.inf)
@@ -319,15 +373,21 @@ def elastic(images, displacement):
     Bicubic interpolation is linear in the grid and the axes separate: the field is one matrix product from each side.
     """
     if images.dim() != 3:
-        raise ValueError(f"images must have shape (batch, height, width), got {tuple(images.shape)}")
+        raise ValueError(
+            f"images must have shape (batch, height, width), got {tuple(images.shape)}"
+        )
     B, H, W = images.shape
     g = displacement.shape[-1]
     if tuple(displacement.shape) != (B, 2, g, g) or not g or not displacement.is_floating_point():
-        raise ValueError(f"displacement must be floats of shape ({B}, 2, g, g), g 1 or more, got {displacement.dtype} of shape {tuple(displacement.shape)}")
+        raise ValueError(
+            f"displacement must be floats of shape ({B}, 2, g, g), g 1 or more, got {displacement.dtype} of shape {tuple(displacement.shape)}"
+        )
     field = _bicubic(H, displacement) @ displacement @ _bicubic(W, displacement).t()  # (B, 2, H, W)
     i, j = torch.arange(H, device=field.device)[:, None], torch.arange(W, device=field.device)
     y, x = _mirror(i + field[:, 0], H), _mirror(j + field[:, 1], W)
-    take = lambda row, column: images.flatten(1).gather(1, (row * W + column).flatten(1)).view(B, H, W)
+    take = lambda row, column: (
+        images.flatten(1).gather(1, (row * W + column).flatten(1)).view(B, H, W)
+    )
     if not images.is_floating_point():
         return take(y.round().long(), x.round().long())
     top, left = y.detach().long(), x.detach().long()
@@ -350,8 +410,12 @@ def _bicubic(n, like):
     u = torch.arange(n, device=like.device, dtype=like.dtype) * (g - 1) / max(n - 1, 1)
     p = u.floor()[:, None] + torch.arange(-1, 3, device=like.device)
     t, a = (u[:, None] - p).abs(), -0.75
-    weight = torch.where(t <= 1, (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4))
-    return torch.zeros(n, g, device=like.device, dtype=like.dtype).scatter_add(1, p.long().clamp(0, g - 1), weight)
+    weight = torch.where(
+        t <= 1, (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4)
+    )
+    return torch.zeros(n, g, device=like.device, dtype=like.dtype).scatter_add(
+        1, p.long().clamp(0, g - 1), weight
+    )
 
 
 # -- tiles -----------------------------------------------------------------------------------------------
@@ -374,7 +438,13 @@ class _Stand:
 
 def _tile_cases(rng):
     """One tile; one pixel; tiles that overlap, as 5 is not even; a margin wider than the picture; nothing lost."""
-    for H, W, tile, margin in [(4, 4, 8, 4), (1, 1, 6, 4), (7, 10, 9, 4), (5, 3, 18, 16), (5, 6, 4, 0)]:
+    for H, W, tile, margin in [
+        (4, 4, 8, 4),
+        (1, 1, 6, 4),
+        (7, 10, 9, 4),
+        (5, 3, 18, 16),
+        (5, 6, 4, 0),
+    ]:
         yield _Stand(margin // 2), rng.normal(size=(2, 1, H, W)), tile, margin, 2
 
 
@@ -390,15 +460,23 @@ def tile_predict(net, images, tile, margin, step):
     _maps("images", images)
     B, _, H, W = images.shape
     if min(H, W, step) < 1:
-        raise ValueError(f"images must have at least one pixel and step be 1 or more, got {H} × {W} and {step}")
+        raise ValueError(
+            f"images must have at least one pixel and step be 1 or more, got {H} × {W} and {step}"
+        )
     if margin < 0 or margin % 2 or tile - margin < step:
-        raise ValueError(f"tile must be at least step = {step} larger than an even margin, so that tiles can start {step} pixels apart, got {tile} with margin {margin}")
+        raise ValueError(
+            f"tile must be at least step = {step} larger than an even margin, so that tiles can start {step} pixels apart, got {tile} with margin {margin}"
+        )
     inner = tile - margin
     stride = inner // step * step
-    read = lambda start, n: _mirror(torch.arange(start - margin // 2, start - margin // 2 + tile, device=images.device), n)
+    read = lambda start, n: _mirror(
+        torch.arange(start - margin // 2, start - margin // 2 + tile, device=images.device), n
+    )
     rows = []
     for top in range(0, H, stride):
         band = images[:, :, read(top, H)]
-        row = [net(band[..., read(left, W)])[:, :, :stride, :stride] for left in range(0, W, stride)]
+        row = [
+            net(band[..., read(left, W)])[:, :, :stride, :stride] for left in range(0, W, stride)
+        ]
         rows.append(torch.cat(row, 3)[..., :W])
     return torch.cat(rows, 2)[:, :, :H]

@@ -9,11 +9,17 @@ from minilib.attention import attention, multi_head, online_attention, rope, sin
 
 
 def column(*x):
-    return torch.tensor(x, dtype=torch.float64).view(1, 1, -1, 1)  # (batch, heads, T, D) = (1, 1, len(x), 1)
+    return torch.tensor(x, dtype=torch.float64).view(
+        1, 1, -1, 1
+    )  # (batch, heads, T, D) = (1, 1, len(x), 1)
 
 
 def qkv(T, S, B=2, H=3, D=4, E=4, dtype=torch.float64):
-    return torch.randn(B, H, T, D, dtype=dtype), torch.randn(B, H, S, D, dtype=dtype), torch.randn(B, H, S, E, dtype=dtype)
+    return (
+        torch.randn(B, H, T, D, dtype=dtype),
+        torch.randn(B, H, S, D, dtype=dtype),
+        torch.randn(B, H, S, E, dtype=dtype),
+    )
 
 
 # -- by hand -----------------------------------------------------------------------------------------------
@@ -23,20 +29,28 @@ def test_two_steps_by_hand():
     # scores 0 and log 3 give weights 1/4 and 3/4: step 1 is 4/4 + 3·8/4 = 7; step 0 sees only itself
     out = attention(column(1, 1), column(0, math.log(3)), column(4, 8), causal=True)
     torch.testing.assert_close(out, column(4, 7))
-    torch.testing.assert_close(attention(column(1, 1), column(0, math.log(3)), column(4, 8)), column(7, 7))
+    torch.testing.assert_close(
+        attention(column(1, 1), column(0, math.log(3)), column(4, 8)), column(7, 7)
+    )
 
 
 def test_scores_are_divided_by_the_root_of_the_width():
     # q · k = 4 · log 3 over √4: weights 1/4 and 3/4 need log 3, so each of the four entries is log(3) / 2
     k = torch.stack([torch.zeros(4), torch.full((4,), math.log(3) / 2)]).double()[None, None]
-    torch.testing.assert_close(attention(torch.ones(1, 1, 1, 4).double(), k, column(4, 8)), column(7))
+    torch.testing.assert_close(
+        attention(torch.ones(1, 1, 1, 4).double(), k, column(4, 8)), column(7)
+    )
 
 
 def test_the_queries_are_the_last_steps():
     # equal scores: the mean of what is seen. Two queries at steps 2 and 3 of four
     v = column(1, 2, 6, 11)
-    torch.testing.assert_close(attention(column(0, 0), column(0, 0, 0, 0), v, causal=True), column(3, 5))
-    torch.testing.assert_close(attention(column(0, 0), column(0, 0, 0, 0), v, causal=True, window=2), column(4, 8.5))
+    torch.testing.assert_close(
+        attention(column(0, 0), column(0, 0, 0, 0), v, causal=True), column(3, 5)
+    )
+    torch.testing.assert_close(
+        attention(column(0, 0), column(0, 0, 0, 0), v, causal=True, window=2), column(4, 8.5)
+    )
 
 
 def test_a_mask_by_hand():
@@ -58,7 +72,9 @@ def test_online_by_hand():
 def test_sinusoid_by_hand():
     # channel pairs turn by 1 and by 1 / 10000^(2/4) = 0.01 a step
     want = [[0, 1, 0, 1], [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)]]
-    torch.testing.assert_close(sinusoid(torch.arange(2.0).double(), 4), torch.tensor(want, dtype=torch.float64))
+    torch.testing.assert_close(
+        sinusoid(torch.arange(2.0).double(), 4), torch.tensor(want, dtype=torch.float64)
+    )
 
 
 def test_rope_by_hand():
@@ -82,7 +98,9 @@ def test_the_future_cannot_leak_not_by_a_bit(T, window, dtype):
         v_new[..., t:, :] += 1
         after = attention(q, k_new, v_new, causal=True, window=window)
         assert torch.equal(after[..., :t, :], before[..., :t, :])
-        assert not torch.isclose(after[..., t:, :], before[..., t:, :]).all(-1).any()  # it does arrive, at every step
+        assert (
+            not torch.isclose(after[..., t:, :], before[..., t:, :]).all(-1).any()
+        )  # it does arrive, at every step
 
 
 @pytest.mark.parametrize("T,window", [(9, 4), (21, 7), (30, 1)])
@@ -99,7 +117,9 @@ def test_weights_are_a_mean():
     q, k, v = qkv(5, 7)
     torch.testing.assert_close(attention(q, k, torch.ones_like(v)), torch.ones(2, 3, 5, 4).double())
     order = torch.randperm(7)
-    torch.testing.assert_close(attention(q, k[..., order, :], v[..., order, :]), attention(q, k, v))  # no order without positions
+    torch.testing.assert_close(
+        attention(q, k[..., order, :], v[..., order, :]), attention(q, k, v)
+    )  # no order without positions
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -113,7 +133,12 @@ def test_online_is_plain_for_every_block(causal, scale):
         for block in range(1, S + 2):
             out, _ = online_attention(scale * q, scale * k, v, block, causal)
             torch.testing.assert_close(out, want, rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(torch.autograd.grad((out * noise).sum(), (q, k, v)), gradients, rtol=1e-9, atol=1e-9 * scale**2)
+            torch.testing.assert_close(
+                torch.autograd.grad((out * noise).sum(), (q, k, v)),
+                gradients,
+                rtol=1e-9,
+                atol=1e-9 * scale**2,
+            )
 
 
 def test_online_gradcheck_with_both_outputs():
@@ -124,7 +149,9 @@ def test_online_gradcheck_with_both_outputs():
 
 def test_two_halves_of_the_keys_are_joined_by_their_lse():
     q, k, v = qkv(4, 9)
-    (a, m), (b, n) = (online_attention(q, k[..., part, :], v[..., part, :]) for part in (slice(0, 5), slice(5, 9)))
+    (a, m), (b, n) = (
+        online_attention(q, k[..., part, :], v[..., part, :]) for part in (slice(0, 5), slice(5, 9))
+    )
     share = (m - torch.logaddexp(m, n)).exp()[..., None]
     torch.testing.assert_close(share * a + (1 - share) * b, attention(q, k, v))
 
@@ -142,7 +169,9 @@ def test_rope_makes_scores_depend_on_the_distance_alone():
 def test_rope_is_exact_far_out_in_float32():
     # a float32 angle of 10 million is off by half a radian
     x = torch.randn(3, 16)
-    torch.testing.assert_close(rope(x, 10**7), rope(x.double(), 10**7).float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        rope(x, 10**7), rope(x.double(), 10**7).float(), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_a_sinusoid_k_steps_on_is_a_fixed_turn():
@@ -154,7 +183,11 @@ def test_a_sinusoid_k_steps_on_is_a_fixed_turn():
 @pytest.mark.parametrize("window", [None, 1, 3, 50])
 @pytest.mark.parametrize("pieces", [[1] * 17, [17], [2, 1, 7, 4, 3], [0, 16, 1]])
 def test_many_heads_in_pieces_equal_one_go(window, pieces):
-    x, W_qkv, W_out = torch.randn(2, 17, 12).double(), torch.randn(36, 12).double(), torch.randn(12, 12).double()
+    x, W_qkv, W_out = (
+        torch.randn(2, 17, 12).double(),
+        torch.randn(36, 12).double(),
+        torch.randn(12, 12).double(),
+    )
     nothing = x.new_zeros(2, 3, 0, 4)
     want, k_want, v_want = multi_head(x, W_qkv, W_out, 3, nothing, nothing, 0, True, window)
     k, v, position, rows = nothing, nothing, 0, []
@@ -162,7 +195,9 @@ def test_many_heads_in_pieces_equal_one_go(window, pieces):
         y, k, v = multi_head(piece, W_qkv, W_out, 3, k, v, position, True, window)
         position += piece.shape[1]
         rows.append(y)
-    torch.testing.assert_close((torch.cat(rows, 1), k, v), (want, k_want, v_want), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        (torch.cat(rows, 1), k, v), (want, k_want, v_want), rtol=1e-10, atol=1e-10
+    )
     assert k.shape[2] == min(17, window or 17)
 
 
@@ -174,7 +209,9 @@ def test_it_is_torchs_own_with_a_mask_of_offsets():
         q, k, v = qkv(T, S)
         now = torch.arange(S - T, S)[:, None]
         seen = (torch.arange(S) <= now) & (torch.arange(S) > now - (window or S))
-        want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=torch.zeros(T, S).double().masked_fill(~seen, -math.inf))
+        want = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=torch.zeros(T, S).double().masked_fill(~seen, -math.inf)
+        )
         torch.testing.assert_close(attention(q, k, v, causal=True, window=window), want)
         torch.testing.assert_close(attention(q, k, v, seen), want)
         if window is None:
@@ -184,7 +221,9 @@ def test_it_is_torchs_own_with_a_mask_of_offsets():
 def test_torchs_own_triangle_is_aligned_elsewhere():
     """Regression: is_causal with one query and a cache of five sees the first key only."""
     q, k, v = qkv(1, 5)
-    assert torch.equal(torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True), v[..., :1, :])
+    assert torch.equal(
+        torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True), v[..., :1, :]
+    )
     torch.testing.assert_close(attention(q, k, v, causal=True), attention(q, k, v))
 
 
@@ -205,23 +244,37 @@ def test_without_positions_it_is_torchs_multihead_attention(monkeypatch):
     peer = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True).double()
     x, nothing = torch.randn(2, 5, 12, dtype=torch.float64), torch.zeros(2, 3, 0, 4).double()
     for causal in (False, True):
-        got, _, _ = multi_head(x, peer.in_proj_weight, peer.out_proj.weight, 3, nothing, nothing, 0, causal)
+        got, _, _ = multi_head(
+            x, peer.in_proj_weight, peer.out_proj.weight, 3, nothing, nothing, 0, causal
+        )
         mask = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
         want, _ = peer(x, x, x, attn_mask=mask, need_weights=False)
         torch.testing.assert_close(got, want)
-        grads = [torch.autograd.grad(y.square().sum(), list(peer.parameters()), retain_graph=True) for y in (got, want)]
+        grads = [
+            torch.autograd.grad(y.square().sum(), list(peer.parameters()), retain_graph=True)
+            for y in (got, want)
+        ]
         torch.testing.assert_close(*grads)
 
 
 def test_with_positions_it_is_torchs_on_turned_queries_and_keys():
-    x, W_qkv, W_out = torch.randn(2, 5, 12).double(), torch.randn(36, 12).double(), torch.randn(12, 12).double()
+    x, W_qkv, W_out = (
+        torch.randn(2, 5, 12).double(),
+        torch.randn(36, 12).double(),
+        torch.randn(12, 12).double(),
+    )
     nothing = x.new_zeros(2, 3, 0, 4)
     got, k, _ = multi_head(x, W_qkv, W_out, 3, nothing, nothing, 0, False)
     turned = [rope((x @ W.t()).view(2, 5, 3, 4).transpose(1, 2)) for W in W_qkv.chunk(3)[:2]]
     assert torch.equal(k, turned[1])  # the cache holds turned keys
     q, k = (y.transpose(1, 2).reshape(2, 5, 12) for y in turned)
     peer = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True).double()
-    peer.load_state_dict({"in_proj_weight": torch.cat([torch.eye(12), torch.eye(12), W_qkv[24:]]), "out_proj.weight": W_out})
+    peer.load_state_dict(
+        {
+            "in_proj_weight": torch.cat([torch.eye(12), torch.eye(12), W_qkv[24:]]),
+            "out_proj.weight": W_out,
+        }
+    )
     torch.testing.assert_close(got, peer(q, k, x, need_weights=False)[0].detach())
 
 
@@ -232,13 +285,21 @@ def test_nothing_to_ask_and_nothing_to_see():
     for causal in (False, True):
         assert attention(*qkv(0, 3), causal=causal).shape == (2, 3, 0, 4)
         for T, S in [(3, 0), (0, 0), (1, 0)]:
-            assert torch.equal(attention(*qkv(T, S), causal=causal), torch.zeros(2, 3, T, 4).double())
+            assert torch.equal(
+                attention(*qkv(T, S), causal=causal), torch.zeros(2, 3, T, 4).double()
+            )
         out, lse = online_attention(*qkv(3, 0), causal=causal)
         assert torch.equal(out, torch.zeros(2, 3, 3, 4).double()) and (lse == -math.inf).all()
         assert online_attention(*qkv(0, 3), causal=causal)[1].shape == (2, 3, 0)
 
 
-@pytest.mark.parametrize("function", [lambda q, k, v, seen: attention(q, k, v, seen), lambda q, k, v, seen: online_attention(q, k, v, 2, True)[0]])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda q, k, v, seen: attention(q, k, v, seen),
+        lambda q, k, v, seen: online_attention(q, k, v, 2, True)[0],
+    ],
+)
 def test_a_row_that_sees_nothing_gives_zero_and_a_finite_gradient(function):
     q, k, v = (x.requires_grad_() for x in qkv(4, 3))  # causal: query 0 comes before any key
     seen = torch.tensor([[False] * 3, [True, False, False], [True, True, False], [True] * 3])
@@ -312,7 +373,9 @@ def test_whole_numbers_are_refused_where_they_would_be_cut():
 @pytest.mark.parametrize("steps", [1, 3, 6])
 def test_positions_that_are_not_one_for_each_step_are_refused(steps):
     """Regression: a single position in a tensor was given to every step."""
-    with pytest.raises(ValueError, match=rf"position must be an int or have shape \(5,\), got \({steps},\)"):
+    with pytest.raises(
+        ValueError, match=rf"position must be an int or have shape \(5,\), got \({steps},\)"
+    ):
         rope(torch.ones(2, 5, 4), torch.arange(steps))
     with pytest.raises(ValueError, match=r"position must have shape \(T,\)"):
         sinusoid(torch.zeros(2, steps), 4)
@@ -321,14 +384,28 @@ def test_positions_that_are_not_one_for_each_step_are_refused(steps):
 
 
 def heads(C=12, heads=3, S=0, position=0, window=None, **changed):
-    given = {"x": torch.zeros(2, 4, C), "W_qkv": torch.zeros(3 * C, C), "W_out": torch.zeros(C, C), "heads": heads}
-    given |= {"past_k": torch.zeros(2, 3, S, 4), "past_v": torch.zeros(2, 3, S, 4), "position": position, "window": window}
+    given = {
+        "x": torch.zeros(2, 4, C),
+        "W_qkv": torch.zeros(3 * C, C),
+        "W_out": torch.zeros(C, C),
+        "heads": heads,
+    }
+    given |= {
+        "past_k": torch.zeros(2, 3, S, 4),
+        "past_v": torch.zeros(2, 3, S, 4),
+        "position": position,
+        "window": window,
+    }
     return multi_head(**given | changed)
 
 
-@pytest.mark.parametrize("count", [0, -1, 5, 4, 12])  # 4 and 12 give parts of 3 and 1, which no rotation can pair
+@pytest.mark.parametrize(
+    "count", [0, -1, 5, 4, 12]
+)  # 4 and 12 give parts of 3 and 1, which no rotation can pair
 def test_heads_that_do_not_divide_are_refused(count):
-    with pytest.raises(ValueError, match=f"heads must divide the 12 channels into even parts, got {count}"):
+    with pytest.raises(
+        ValueError, match=f"heads must divide the 12 channels into even parts, got {count}"
+    ):
         heads(heads=count)
 
 
@@ -349,9 +426,24 @@ def test_shapes_of_many_heads_are_refused_by_name(name, changed):
         heads(**changed)
 
 
-@pytest.mark.parametrize("S,position,window", [(0, 3, None), (3, 0, None), (3, 4, None), (3, 2, 8), (3, 4, 8), (4, 9, 3), (2, 9, 3), (1, -1, None)])
+@pytest.mark.parametrize(
+    "S,position,window",
+    [
+        (0, 3, None),
+        (3, 0, None),
+        (3, 4, None),
+        (3, 2, 8),
+        (3, 4, 8),
+        (4, 9, 3),
+        (2, 9, 3),
+        (1, -1, None),
+    ],
+)
 def test_a_cache_fed_out_of_order_is_refused(S, position, window):
-    with pytest.raises(ValueError, match=f"past_k must have shape .* at position {position}: a cache holds the steps just before x, each once and in order"):
+    with pytest.raises(
+        ValueError,
+        match=f"past_k must have shape .* at position {position}: a cache holds the steps just before x, each once and in order",
+    ):
         heads(S=S, position=position, window=window)
     right = min(max(position, 0), window or max(position, 0))
     heads(S=right, position=max(position, 0), window=window)
@@ -360,7 +452,13 @@ def test_a_cache_fed_out_of_order_is_refused(S, position, window):
 def test_the_definition_agrees_on_what_is_seen_by_counting():
     """The number of keys that each query sees, counted by equal scores and one-hot values."""
     for T, S, window in [(4, 4, None), (2, 5, None), (6, 6, 2), (1, 9, 4), (5, 2, None)]:
-        out = attention(torch.zeros(1, 1, T, 2), torch.zeros(1, 1, S, 2), torch.eye(S)[None, None], causal=True, window=window)[0, 0]
+        out = attention(
+            torch.zeros(1, 1, T, 2),
+            torch.zeros(1, 1, S, 2),
+            torch.eye(S)[None, None],
+            causal=True,
+            window=window,
+        )[0, 0]
         for t in range(T):
             now = t + S - T
             first = max(0, now - (window or S) + 1)

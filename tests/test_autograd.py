@@ -14,7 +14,9 @@ from minilib.naive.autograd import Var
 
 
 def grads(f, **values):
-    return naive.gradients(lambda v: f(**v), {name: np.array(value, float) for name, value in values.items()})[1]
+    return naive.gradients(
+        lambda v: f(**v), {name: np.array(value, float) for name, value in values.items()}
+    )[1]
 
 
 # -- by hand ---------------------------------------------------------------------------------------------
@@ -33,7 +35,10 @@ def test_a_broadcast_entry_gets_the_sum():
 
 
 def test_a_row_taken_twice_gets_both_gradients():
-    g = grads(lambda table: naive.sum(naive.take_rows(table, [2, 0, 2]) * np.array([[1.0], [10], [100]])), table=[[0], [0], [0]])
+    g = grads(
+        lambda table: naive.sum(naive.take_rows(table, [2, 0, 2]) * np.array([[1.0], [10], [100]])),
+        table=[[0], [0], [0]],
+    )
     np.testing.assert_array_equal(g["table"], [[10], [0], [101]])
 
 
@@ -52,17 +57,32 @@ def test_cross_entropy_does_not_overflow(x):
 
 
 def test_a_maximum_gives_its_gradient_to_the_first_of_equals():
-    np.testing.assert_array_equal(grads(lambda x: naive.sum(naive.max(x, axis=0)), x=[[1, 5], [1, 7]])["x"], [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(
+        grads(lambda x: naive.sum(naive.max(x, axis=0)), x=[[1, 5], [1, 7]])["x"], [[1, 0], [0, 1]]
+    )
     x = np.array([[[2.0], [2.0], [1.0]]])
     np.testing.assert_array_equal(naive.max_over_time_vjp(x, np.array([[3.0]])), [[[3], [0], [0]]])
-    torch.testing.assert_close(autograd.max_over_time_vjp(torch.tensor(x), torch.tensor([[3.0]]).double()), torch.tensor([[[3.0], [0], [0]]]).double())
+    torch.testing.assert_close(
+        autograd.max_over_time_vjp(torch.tensor(x), torch.tensor([[3.0]]).double()),
+        torch.tensor([[[3.0], [0], [0]]]).double(),
+    )
 
 
 def test_operators_with_numbers_and_arrays_on_either_side():
-    f = lambda x: naive.sum((1 - x) / 2 + 2 / x - x**2 + np.ones(2) * x + -x + np.ones((1, 2)) @ naive.reshape(x, (2, 1)) + x[:1])
+    f = lambda x: naive.sum(
+        (1 - x) / 2
+        + 2 / x
+        - x**2
+        + np.ones(2) * x
+        + -x
+        + np.ones((1, 2)) @ naive.reshape(x, (2, 1))
+        + x[:1]
+    )
     x = np.array([1.5, -0.7])
     t = torch.tensor(x, requires_grad=True)
-    value = ((1 - t) / 2 + 2 / t - t**2 + t - t + torch.ones(1, 2).double() @ t.reshape(2, 1) + t[:1]).sum()
+    value = (
+        (1 - t) / 2 + 2 / t - t**2 + t - t + torch.ones(1, 2).double() @ t.reshape(2, 1) + t[:1]
+    ).sum()
     value.backward()
     got, g = naive.gradients(lambda v: f(v["x"]), {"x": x})
     assert got == pytest.approx(value.item())
@@ -105,12 +125,18 @@ def test_random_expressions_have_torchs_gradients(seed, length):
         expected, wanted = autograd.value_and_grad(program, [torch.tensor(leaf) for leaf in leaves])
     assert value == pytest.approx(expected.item(), rel=1e-9)
     for got, want in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(got, want.numpy(), rtol=1e-8, atol=1e-9 * max(1, float(want.abs().max())))
+        np.testing.assert_allclose(
+            got, want.numpy(), rtol=1e-8, atol=1e-9 * max(1, float(want.abs().max()))
+        )
 
 
 def test_random_expressions_use_every_operation_and_reuse_and_broadcast():
     drawn = [autograd.random_program(np.random.default_rng(seed), 20)[0] for seed in range(30)]
-    assert {name for program in drawn for name, _, _ in program} == set(naive.OPERATIONS) == set(autograd.OPERATIONS)
+    assert (
+        {name for program in drawn for name, _, _ in program}
+        == set(naive.OPERATIONS)
+        == set(autograd.OPERATIONS)
+    )
     arguments = [[i for _, used, _ in program for i in used] for program in drawn]
     assert all(len(used) > len(set(used)) for used in arguments)
 
@@ -119,16 +145,22 @@ def test_mean_is_torchs():
     x = np.arange(6.0).reshape(2, 3) ** 2
     t = torch.tensor(x, requires_grad=True)
     (t.mean(0) ** 2).mean().backward()
-    np.testing.assert_allclose(grads(lambda x: naive.mean(naive.mean(x, 0) ** 2), x=x)["x"], t.grad.numpy())
+    np.testing.assert_allclose(
+        grads(lambda x: naive.mean(naive.mean(x, 0) ** 2), x=x)["x"], t.grad.numpy()
+    )
 
 
 # -- the fused cross-entropy -------------------------------------------------------------------------------
 
 
 def test_fused_cross_entropy_is_the_librarys_and_can_be_differentiated_twice():
-    z = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    z = torch.randn(
+        4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     targets = torch.tensor([0, 4, 2, 2])
-    torch.testing.assert_close(autograd.softmax_xent(z, targets), torch.nn.functional.cross_entropy(z, targets))
+    torch.testing.assert_close(
+        autograd.softmax_xent(z, targets), torch.nn.functional.cross_entropy(z, targets)
+    )
     assert torch.autograd.gradcheck(autograd.softmax_xent, (z, targets))
     assert torch.autograd.gradgradcheck(autograd.softmax_xent, (z, targets))
 
@@ -138,8 +170,14 @@ def test_fused_cross_entropy_is_the_librarys_and_can_be_differentiated_twice():
 
 def net(tanh=naive.tanh, take_rows=naive.take_rows):
     rng = np.random.default_rng(0)
-    params = {"table": rng.normal(size=(4, 3)), "W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
-    return lambda p: naive.softmax_xent(tanh(take_rows(p["table"], [0, 2, 2]) @ p["W"] + p["b"]), [1, 3, 0]), params
+    params = {
+        "table": rng.normal(size=(4, 3)),
+        "W": rng.normal(size=(3, 4)),
+        "b": rng.normal(size=4),
+    }
+    return lambda p: naive.softmax_xent(
+        tanh(take_rows(p["table"], [0, 2, 2]) @ p["W"] + p["b"]), [1, 3, 0]
+    ), params
 
 
 def test_gradcheck_accepts_a_right_net():
@@ -204,24 +242,84 @@ def test_patients_are_as_their_key_says():
     [
         (lambda: Var("three"), TypeError, "data must be real numbers"),
         (lambda: Var(1j), TypeError, "data must be real numbers"),
-        (lambda: naive.backward(Var([1.0, 2.0])), ValueError, r"root must hold one number, got shape \(2,\)"),
-        (lambda: Var([1.0]) @ Var([[1.0]]), ValueError, r"a and b must have shapes .* got \(1,\) and \(1, 1\)"),
-        (lambda: naive.take_rows(Var(np.ones((3, 2))), [0, -1]), ValueError, r"ids must lie in \[0, 3\), got -1 to 0"),
+        (
+            lambda: naive.backward(Var([1.0, 2.0])),
+            ValueError,
+            r"root must hold one number, got shape \(2,\)",
+        ),
+        (
+            lambda: Var([1.0]) @ Var([[1.0]]),
+            ValueError,
+            r"a and b must have shapes .* got \(1,\) and \(1, 1\)",
+        ),
+        (
+            lambda: naive.take_rows(Var(np.ones((3, 2))), [0, -1]),
+            ValueError,
+            r"ids must lie in \[0, 3\), got -1 to 0",
+        ),
         (lambda: naive.take_rows(Var(np.ones((3, 2))), [0.0]), TypeError, "ids must be integers"),
-        (lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0, 3]), ValueError, r"targets must lie in \[0, 3\)"),
-        (lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0]), ValueError, r"targets must have shape \(2,\)"),
-        (lambda: naive.softmax_xent(Var(np.ones((0, 3))), np.zeros(0, int)), ValueError, "not be empty"),
+        (
+            lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0, 3]),
+            ValueError,
+            r"targets must lie in \[0, 3\)",
+        ),
+        (
+            lambda: naive.softmax_xent(Var(np.ones((2, 3))), [0]),
+            ValueError,
+            r"targets must have shape \(2,\)",
+        ),
+        (
+            lambda: naive.softmax_xent(Var(np.ones((0, 3))), np.zeros(0, int)),
+            ValueError,
+            "not be empty",
+        ),
         (lambda: naive.value_and_grad([("sine", [0], {})], [np.ones(())]), ValueError, "'sine'"),
-        (lambda: naive.value_and_grad([("tanh", [1], {})], [np.ones(())]), ValueError, "earlier values, 0 to 0"),
+        (
+            lambda: naive.value_and_grad([("tanh", [1], {})], [np.ones(())]),
+            ValueError,
+            "earlier values, 0 to 0",
+        ),
         (lambda: naive.patient(8), ValueError, "number must be 1 to 7"),
-        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0, 3])), ValueError, r"targets must lie in \[0, 3\), got 0 to 3"),
-        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0])), ValueError, r"targets must have shape \(2,\)"),
-        (lambda: autograd.softmax_xent(torch.ones(2, 3), torch.ones(2)), TypeError, "targets must be integers"),
-        (lambda: autograd.value_and_grad([("sine", [0], {})], [torch.ones(())]), ValueError, "'sine'"),
-        (lambda: autograd.value_and_grad([("tanh", [-1], {})], [torch.ones(())]), ValueError, "earlier values, 0 to 0"),
-        (lambda: autograd.value_and_grad([], [torch.ones(2)]), ValueError, "root must hold one number"),
-        (lambda: autograd.logsumexp_vjp(torch.ones(2, 3), torch.ones(3)), ValueError, "x and g must have shapes"),
-        (lambda: autograd.max_over_time_vjp(torch.ones(2, 3, 4), torch.ones(2, 3)), ValueError, "x and g must have shapes"),
+        (
+            lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0, 3])),
+            ValueError,
+            r"targets must lie in \[0, 3\), got 0 to 3",
+        ),
+        (
+            lambda: autograd.softmax_xent(torch.ones(2, 3), torch.tensor([0])),
+            ValueError,
+            r"targets must have shape \(2,\)",
+        ),
+        (
+            lambda: autograd.softmax_xent(torch.ones(2, 3), torch.ones(2)),
+            TypeError,
+            "targets must be integers",
+        ),
+        (
+            lambda: autograd.value_and_grad([("sine", [0], {})], [torch.ones(())]),
+            ValueError,
+            "'sine'",
+        ),
+        (
+            lambda: autograd.value_and_grad([("tanh", [-1], {})], [torch.ones(())]),
+            ValueError,
+            "earlier values, 0 to 0",
+        ),
+        (
+            lambda: autograd.value_and_grad([], [torch.ones(2)]),
+            ValueError,
+            "root must hold one number",
+        ),
+        (
+            lambda: autograd.logsumexp_vjp(torch.ones(2, 3), torch.ones(3)),
+            ValueError,
+            "x and g must have shapes",
+        ),
+        (
+            lambda: autograd.max_over_time_vjp(torch.ones(2, 3, 4), torch.ones(2, 3)),
+            ValueError,
+            "x and g must have shapes",
+        ),
     ],
 )
 def test_refusals(call, error, words):

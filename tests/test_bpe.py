@@ -11,11 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilib import lab
-from minilib.bpe import GPT2, PATTERNS, Tokenizer, encode_by_merges, encode_by_rank, merges_of, pretokenize, train, vocabulary
+from minilib.bpe import (
+    GPT2,
+    PATTERNS,
+    Tokenizer,
+    encode_by_merges,
+    encode_by_rank,
+    merges_of,
+    pretokenize,
+    train,
+    vocabulary,
+)
 from minilib.naive import bpe as naive
 
 BYTES = [bytes([byte]) for byte in range(256)]
-TEXT = "The cat sat on the mat; the cat's hat, that's flat.\n\n  'Tis 1603, the 3rd act:\tthe théâtre is 満員 и полон.\r\n" * 3
+TEXT = (
+    "The cat sat on the mat; the cat's hat, that's flat.\n\n  'Tis 1603, the 3rd act:\tthe théâtre is 満員 и полон.\r\n"
+    * 3
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +38,9 @@ def small():
 
 @pytest.fixture(scope="module")
 def gpt2():
-    return Tokenizer.load(lab.data.vocabulary("gpt2"), pattern="gpt2", specials={"<|endoftext|>": 50256})
+    return Tokenizer.load(
+        lab.data.vocabulary("gpt2"), pattern="gpt2", specials={"<|endoftext|>": 50256}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +70,10 @@ def test_the_alphabet_decides_ties():
     assert sorted(GPT2) == list(range(256)) and GPT2.index(b"\n") == 198
 
 
-@pytest.mark.parametrize("merges,rank", [(naive.encode_by_merges, naive.encode_by_rank), (encode_by_merges, encode_by_rank)])
+@pytest.mark.parametrize(
+    "merges,rank",
+    [(naive.encode_by_merges, naive.encode_by_rank), (encode_by_merges, encode_by_rank)],
+)
 def test_merge_order_and_rank_disagree_where_they_must(merges, rank):
     tokens = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]
     pairs = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
@@ -76,20 +94,38 @@ def test_pieces_by_hand():
     assert cut("It's  DON'T", "gpt2") == ["It", "'s", " ", " DON", "'", "T"]
     assert cut("It's  DON'T", "cl100k") == ["It", "'s", " ", " DON", "'T"]
     assert cut("It's  DON'T", "tekken") == ["It", "'s", " ", " DON", "'T"]
-    assert cut(" 12345", "gpt2") == [" 12345"] and cut(" 12345", "cl100k") == [" ", "123", "45"] and cut("123", "tekken") == ["1", "2", "3"]
-    assert cut("a,\n\n b", "gpt2") == ["a", ",", "\n\n", " b"] and cut("a,\n\n b", "cl100k") == ["a", ",\n\n", " b"]
-    assert cut("x;\n/y", "cl100k") == ["x", ";\n", "/y"] and cut("x;\n/y", "tekken") == ["x", ";\n/", "y"]
-    assert cut("helloWorld HTML", "tekken") == ["hello", "World", " HTML"] and cut("helloWorld", "cl100k") == ["helloWorld"]
+    assert (
+        cut(" 12345", "gpt2") == [" 12345"]
+        and cut(" 12345", "cl100k") == [" ", "123", "45"]
+        and cut("123", "tekken") == ["1", "2", "3"]
+    )
+    assert cut("a,\n\n b", "gpt2") == ["a", ",", "\n\n", " b"] and cut("a,\n\n b", "cl100k") == [
+        "a",
+        ",\n\n",
+        " b",
+    ]
+    assert cut("x;\n/y", "cl100k") == ["x", ";\n", "/y"] and cut("x;\n/y", "tekken") == [
+        "x",
+        ";\n/",
+        "y",
+    ]
+    assert cut("helloWorld HTML", "tekken") == ["hello", "World", " HTML"] and cut(
+        "helloWorld", "cl100k"
+    ) == ["helloWorld"]
     assert cut("a\t\tb \n \n", "gpt2") == ["a", "\t", "\t", "b", " \n \n"]
     assert cut("x²½Ⅷ", "gpt2") == ["x", "²½Ⅷ"]  # numbers, though \w matches them
-    assert cut("a\x1cb", "gpt2") == ["a", "\x1c", "b"] and cut(" \x1c", "gpt2") == [" \x1c"]  # a symbol, though \s of `re` matches it
+    assert cut("a\x1cb", "gpt2") == ["a", "\x1c", "b"] and cut(" \x1c", "gpt2") == [
+        " \x1c"
+    ]  # a symbol, though \s of `re` matches it
 
 
 def test_own_patterns_keep_what_they_do_not_match():
     assert pretokenize("a1b22", r"\p{L}") == ["a", "1", "b", "22"]
     assert pretokenize("ab", r"x*") == ["ab"] and pretokenize("", r"x*") == []
     assert pretokenize("aab", r"(a)(a)") == ["aa", "b"]
-    assert pretokenize("a \n", r"\s+$") == ["a", " \n"] and pretokenize("a\nb\n", r"b$") == ["a\nb\n"]  # $ is the end, not "or before a last newline"
+    assert pretokenize("a \n", r"\s+$") == ["a", " \n"] and pretokenize("a\nb\n", r"b$") == [
+        "a\nb\n"
+    ]  # $ is the end, not "or before a last newline"
     assert pretokenize("aB١", r"[^\P{L}B]|\P{N}") == ["a", "B", "١"]
 
 
@@ -112,19 +148,31 @@ corpora = st.lists(st.text(alphabet="abcd", max_size=8).map(str.encode), max_siz
 
 
 @settings(max_examples=300, deadline=None)
-@given(corpora, st.sampled_from(["smallest", "first"]), st.sampled_from([naive.RAW, GPT2, bytes(range(255, -1, -1))]))
+@given(
+    corpora,
+    st.sampled_from(["smallest", "first"]),
+    st.sampled_from([naive.RAW, GPT2, bytes(range(255, -1, -1))]),
+)
 def test_the_same_merges_as_the_definition(pieces, tie, alphabet):
     assert trained_both_ways(pieces, 30, tie, alphabet) == naive.train(pieces, 30, tie, alphabet)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.text(alphabet="ab", max_size=14).map(str.encode), max_size=6), st.sampled_from(["smallest", "first"]))
+@given(
+    st.lists(st.text(alphabet="ab", max_size=14).map(str.encode), max_size=6),
+    st.sampled_from(["smallest", "first"]),
+)
 def test_runs_and_overlaps(pieces, tie):
     assert trained_both_ways(pieces, 30, tie) == naive.train(pieces, 30, tie)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from([*" \n\r\t/,.'aB1²é満\u0301\x1c\x85", "'s", "\U00010400"]), max_size=30).map("".join), st.integers(1, 6))
+@given(
+    st.lists(
+        st.sampled_from([*" \n\r\t/,.'aB1²é満\u0301\x1c\x85", "'s", "\U00010400"]), max_size=30
+    ).map("".join),
+    st.integers(1, 6),
+)
 def test_pieces_are_those_of_the_whole_text(text, block):
     """The cuts between stretches and between blocks change nothing, not even in blocks of a few characters."""
     from minilib.bpe import _cutter, _stretches
@@ -132,7 +180,12 @@ def test_pieces_are_those_of_the_whole_text(text, block):
     for pattern in PATTERNS.values():
         want = naive.pretokenize(text, pattern)
         assert pretokenize(text, pattern) == want and "".join(want) == text
-        assert [piece for some in _stretches(text, pattern, block) for stretch in some for piece in _cutter(pattern)(stretch)] == want
+        assert [
+            piece
+            for some in _stretches(text, pattern, block)
+            for stretch in some
+            for piece in _cutter(pattern)(stretch)
+        ] == want
 
 
 @settings(max_examples=300, deadline=None)
@@ -148,9 +201,15 @@ def test_any_bytes_round_trip(small, data):
 @given(st.text(alphabet="abcde", max_size=250).map(str.encode), st.integers(0, 3))
 def test_merge_order_equals_rank_on_trained_vocabularies(piece, seed):
     rng = random.Random(seed)
-    tokens = vocabulary(train([bytes(rng.choices(b"abcde", k=rng.randint(1, 9))) for _ in range(80)], 60))
+    tokens = vocabulary(
+        train([bytes(rng.choices(b"abcde", k=rng.randint(1, 9))) for _ in range(80)], 60)
+    )
     merges = merges_of(tokens)
-    assert encode_by_merges(piece, merges) == encode_by_rank(piece, tokens) == naive.encode_by_merges(piece, merges)
+    assert (
+        encode_by_merges(piece, merges)
+        == encode_by_rank(piece, tokens)
+        == naive.encode_by_merges(piece, merges)
+    )
 
 
 def test_merges_are_recovered_from_the_vocabulary():
@@ -188,13 +247,19 @@ def test_the_linked_list_joins_as_the_definition_does():
     """Every different piece of some plays, and these pieces glued to long ones, in both ways of joining."""
     from minilib.bpe import _join, _join_long, _ranks_of_merges
 
-    text = b"".join(lab.data.plays()[name] for name in ("hamlet", "macbeth")).decode(errors="ignore")
+    text = b"".join(lab.data.plays()[name] for name in ("hamlet", "macbeth")).decode(
+        errors="ignore"
+    )
     tokenizer = Tokenizer.train(text, 2000)
     rank = _ranks_of_merges(tokenizer.merges)
     pieces = sorted({piece.encode() for piece in pretokenize(text, PATTERNS["gpt2"])})
     for piece in [*pieces, *(b"".join(pieces[i : i + 20]) for i in range(0, len(pieces), 400))]:
         want = naive.encode(piece, lambda left, right: rank((left, right), None))
-        assert _join(piece, rank) == _join_long([piece[i : i + 1] for i in range(len(piece))], rank) == want
+        assert (
+            _join(piece, rank)
+            == _join_long([piece[i : i + 1] for i in range(len(piece))], rank)
+            == want
+        )
 
 
 def test_a_million_letters_double_and_double():
@@ -202,20 +267,28 @@ def test_a_million_letters_double_and_double():
     tokenizer = Tokenizer.train(text, 270)
     assert tokenizer.tokens[256:] == [b"a" * 2**k for k in range(1, 15)]
     ids = tokenizer.encode(text)
-    assert len(ids) == 61 + 2 and tokenizer.decode(ids) == text.encode()  # 1,000,000 = 61 * 2^14 + 512 + 64
+    assert (
+        len(ids) == 61 + 2 and tokenizer.decode(ids) == text.encode()
+    )  # 1,000,000 = 61 * 2^14 + 512 + 64
 
 
 def test_documents_have_ends():
     """The blanks at the end of a document are one piece, whatever comes next."""
     assert Tokenizer.train(["a\n\n", b"b\n\n"], 300).tokens[256:] == [b"\n\n"]
-    assert Tokenizer.train("a\n\nb\n\n", 300).tokens[256:] == [b"\n\n"] and Tokenizer.train("a\n\nb", 300).tokens[256:] == []
+    assert (
+        Tokenizer.train("a\n\nb\n\n", 300).tokens[256:] == [b"\n\n"]
+        and Tokenizer.train("a\n\nb", 300).tokens[256:] == []
+    )
 
 
 def test_a_stretch_longer_than_a_block():
     from minilib.bpe import _stretches
 
     text = "x" * 50 + " y" * 20
-    assert "".join(stretch for some in _stretches(text, PATTERNS["gpt2"], 4) for stretch in some) == text
+    assert (
+        "".join(stretch for some in _stretches(text, PATTERNS["gpt2"], 4) for stretch in some)
+        == text
+    )
 
 
 def test_what_is_cached_does_not_matter(small):
@@ -243,23 +316,36 @@ def digest(ids):
 
 
 def test_gpt2_as_tiktoken_and_tokenizers_encode(gpt2):
-    assert gpt2.vocab_size == 50257 and (gpt2.encode("!"), gpt2.encode(" "), gpt2.encode("\n")) == ([0], [220], [198])
+    assert gpt2.vocab_size == 50257 and (gpt2.encode("!"), gpt2.encode(" "), gpt2.encode("\n")) == (
+        [0],
+        [220],
+        [198],
+    )
     assert gpt2.encode("hello <|endoftext|>", allowed="all") == [31373, 220, 50256]
-    assert {text: gpt2.encode(text) for text in SHORT} == {text: ids for text, (ids, _) in SHORT.items()}
+    assert {text: gpt2.encode(text) for text in SHORT} == {
+        text: ids for text, (ids, _) in SHORT.items()
+    }
 
 
 def test_tekken_as_mistral_encodes(tekken):
     assert tekken.vocab_size == 131072 and tekken.pattern == PATTERNS["tekken"]
-    assert {text: tekken.encode(text) for text in SHORT} == {text: ids for text, (_, ids) in SHORT.items()}
+    assert {text: tekken.encode(text) for text in SHORT} == {
+        text: ids for text, (_, ids) in SHORT.items()
+    }
 
 
 def test_all_languages_of_the_interface(gpt2, tekken):
     texts = ["\n".join(strings.values()) for strings in lab.data.ui_strings().values()]
     assert len(texts) == 98
-    for tokenizer, want in ((gpt2, (1242039, "06d09be71740c859")), (tekken, (649867, "e2e7ff106a44e3df"))):
+    for tokenizer, want in (
+        (gpt2, (1242039, "06d09be71740c859")),
+        (tekken, (649867, "e2e7ff106a44e3df")),
+    ):
         ids = [tokenizer.encode(text) for text in texts]
         assert digest([i for some in ids for i in some]) == want
-        assert all(tokenizer.decode(some) == text.encode() for some, text in zip(ids, texts, strict=True))
+        assert all(
+            tokenizer.decode(some) == text.encode() for some, text in zip(ids, texts, strict=True)
+        )
 
 
 def test_every_merge_of_gpt2_follows_from_the_ranks(gpt2):
@@ -272,10 +358,20 @@ def test_every_merge_of_gpt2_follows_from_the_ranks(gpt2):
 def test_special_tokens_only_when_allowed(small):
     text = "a<|end of text|>b<|end"
     ordinary, allowed = small.encode(text), small.encode(text, "all")
-    assert max(ordinary) < small.specials["<|end of text|>"] and small.decode(ordinary) == small.decode(allowed) == text.encode()
-    assert allowed == [*small.encode("a"), small.specials["<|end of text|>"], *small.encode("b"), small.specials["<|end"]]
+    assert (
+        max(ordinary) < small.specials["<|end of text|>"]
+        and small.decode(ordinary) == small.decode(allowed) == text.encode()
+    )
+    assert allowed == [
+        *small.encode("a"),
+        small.specials["<|end of text|>"],
+        *small.encode("b"),
+        small.specials["<|end"],
+    ]
     some = small.encode(text, ["<|end"])
-    assert some.count(small.specials["<|end"]) == 2 and small.specials["<|end of text|>"] not in some
+    assert (
+        some.count(small.specials["<|end"]) == 2 and small.specials["<|end of text|>"] not in some
+    )
     assert small.encode(text.encode(), "all") == allowed
 
 
@@ -289,21 +385,34 @@ def test_of_two_special_tokens_the_longer_one(small):
 SAMPLE = TEXT + "<|end of text|> Übung 字 \0 1234567"
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "tekken", '[^\\r\\n"\\\\é\u2028]+ ?|\\s|\\p{L}{2,}$'])
+@pytest.mark.parametrize(
+    "pattern", ["gpt2", "cl100k", "tekken", '[^\\r\\n"\\\\é\u2028]+ ?|\\s|\\p{L}{2,}$']
+)
 @pytest.mark.parametrize("name", ["a.json", "a.tiktoken", "tekken.json"])
 def test_save_and_load(tmp_path, name, pattern):
-    tokens, specials = Tokenizer.train(TEXT, 300, pattern=pattern).tokens, {"<s>": 0, "</s> and more": 1}
+    tokens, specials = (
+        Tokenizer.train(TEXT, 300, pattern=pattern).tokens,
+        {"<s>": 0, "</s> and more": 1},
+    )
     for merges in (None, merges_of(tokens)):
         tokenizer = Tokenizer(tokens, merges, pattern=pattern, specials=specials, ids=range(2, 302))
         tokenizer.save(tmp_path / name)
         given = {"pattern": pattern, "specials": specials} if name == "a.tiktoken" else {}
         loaded = Tokenizer.load(tmp_path / name, **given)
-        assert (loaded.pattern, loaded.specials, loaded.vocab_size) == (PATTERNS.get(pattern, pattern), specials, 302)
+        assert (loaded.pattern, loaded.specials, loaded.vocab_size) == (
+            PATTERNS.get(pattern, pattern),
+            specials,
+            302,
+        )
         assert loaded.encode(SAMPLE + "</s> and more") == tokenizer.encode(SAMPLE + "</s> and more")
         assert loaded.encode(SAMPLE + "</s> and more", "all")[-1] == 1
         loaded.save(tmp_path / ("again-" + name))
-        assert (tmp_path / ("again-" + name)).read_bytes() == (tmp_path / name).read_bytes() or name == "a.json"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "again-" + name])  # no temporary file stays
+        assert (tmp_path / ("again-" + name)).read_bytes() == (
+            tmp_path / name
+        ).read_bytes() or name == "a.json"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [name, "again-" + name]
+    )  # no temporary file stays
 
 
 def test_merges_that_ranks_cannot_express_are_saved_with_their_merges_or_not_at_all(tmp_path):
@@ -331,7 +440,9 @@ def test_older_tokenizer_json_with_merges_as_strings(small, tmp_path):
     small.save(tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     data["model"]["merges"] = [" ".join(pair) for pair in data["model"]["merges"]]
-    data["model"]["vocab"]["<|end"] = small.specials["<|end"]  # HF lists added tokens in the vocabulary too
+    data["model"]["vocab"]["<|end"] = small.specials[
+        "<|end"
+    ]  # HF lists added tokens in the vocabulary too
     (tmp_path / "a.json").write_text(json.dumps(data))
     assert Tokenizer.load(tmp_path / "a.json").encode(SAMPLE, "all") == small.encode(SAMPLE, "all")
 
@@ -339,7 +450,9 @@ def test_older_tokenizer_json_with_merges_as_strings(small, tmp_path):
 def lines_of(tmp_path, name):
     """A good file's lines."""
     tokens = Tokenizer.train(TEXT, 270).tokens
-    Tokenizer(tokens, merges_of(tokens), specials={"<s>": 0}, ids=range(1, 271)).save(tmp_path / name)
+    Tokenizer(tokens, merges_of(tokens), specials={"<s>": 0}, ids=range(1, 271)).save(
+        tmp_path / name
+    )
     return (tmp_path / name).read_text().splitlines()
 
 
@@ -351,10 +464,25 @@ def refused(tmp_path, name, lines, match):
 
 def test_damaged_rank_files_are_refused_by_line(tmp_path):
     lines = lines_of(tmp_path, "a.tiktoken")
-    for bad in ("", "IQ==", "IQ== x", "I!== 300", "IQ==  300", " 300", "IQ== 300 1", lines[3].split()[0] + " 400", "eHh4eHh4 4"):
+    for bad in (
+        "",
+        "IQ==",
+        "IQ== x",
+        "I!== 300",
+        "IQ==  300",
+        " 300",
+        "IQ== 300 1",
+        lines[3].split()[0] + " 400",
+        "eHh4eHh4 4",
+    ):
         refused(tmp_path, "a.tiktoken", [*lines[:260], bad, *lines[261:]], "a.tiktoken: line 261: ")
     refused(tmp_path, "a.tiktoken", [*lines[:-1], lines[-1][:-3]], "line 270: ")  # truncated
-    refused(tmp_path, "a.tiktoken", lines[:200], "tokens must hold every single byte, 56 are missing, the first is 0xc8")
+    refused(
+        tmp_path,
+        "a.tiktoken",
+        lines[:200],
+        "tokens must hold every single byte, 56 are missing, the first is 0xc8",
+    )
     with pytest.raises(ValueError, match="holds no pattern"):
         lines_of(tmp_path, "a.tiktoken")
         Tokenizer.load(tmp_path / "a.tiktoken")
@@ -371,17 +499,42 @@ def test_damaged_json_is_refused_by_line(tmp_path, name):
 def test_damaged_tekken_entries_are_refused_by_line(tmp_path):
     lines = lines_of(tmp_path, "tekken.json")
     at = next(i for i, line in enumerate(lines) if '"token_bytes": "IQ=="' in line)
-    refused(tmp_path, "tekken.json", [*lines[:at], lines[at].replace("IQ==", "IA=="), *lines[at + 1 :]], f"line {at + 1}: token b' ' stands there twice")
-    refused(tmp_path, "tekken.json", [*lines[:at], lines[at].replace("IQ==", "I=Q="), *lines[at + 1 :]], f"line {at + 1}: 'I=Q=' is no base64")
+    refused(
+        tmp_path,
+        "tekken.json",
+        [*lines[:at], lines[at].replace("IQ==", "IA=="), *lines[at + 1 :]],
+        f"line {at + 1}: token b' ' stands there twice",
+    )
+    refused(
+        tmp_path,
+        "tekken.json",
+        [*lines[:at], lines[at].replace("IQ==", "I=Q="), *lines[at + 1 :]],
+        f"line {at + 1}: 'I=Q=' is no base64",
+    )
 
 
 def test_damaged_tokenizer_json_entries_are_refused_by_line(tmp_path):
     lines = lines_of(tmp_path, "a.json")
     at = next(i for i, line in enumerate(lines) if line.startswith('"A": '))
-    refused(tmp_path, "a.json", [*lines[:at], lines[at], *lines[at:]], f"line {at + 2}: 'A' stands there twice")
-    refused(tmp_path, "a.json", [*lines[:at], lines[at].replace('"A"', '"A字"'), *lines[at + 1 :]], f"line {at + 1}: character '字' stands for no byte")
+    refused(
+        tmp_path,
+        "a.json",
+        [*lines[:at], lines[at], *lines[at:]],
+        f"line {at + 2}: 'A' stands there twice",
+    )
+    refused(
+        tmp_path,
+        "a.json",
+        [*lines[:at], lines[at].replace('"A"', '"A字"'), *lines[at + 1 :]],
+        f"line {at + 1}: character '字' stands for no byte",
+    )
     merge = lines.index('"merges": [') + 2
-    refused(tmp_path, "a.json", [*lines[:merge], '"zzz",', *lines[merge + 1 :]], f"line {merge + 1}: merge .* is not in the vocabulary")
+    refused(
+        tmp_path,
+        "a.json",
+        [*lines[:merge], '"zzz",', *lines[merge + 1 :]],
+        f"line {merge + 1}: merge .* is not in the vocabulary",
+    )
 
 
 @pytest.mark.parametrize(
@@ -412,7 +565,9 @@ def test_damaged_merge_lists_are_refused_by_line(tmp_path):
 def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
     small.save(tmp_path / "a.json")
     before = (tmp_path / "a.json").read_bytes()
-    monkeypatch.setattr("minilib.bpe.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        "minilib.bpe.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(OSError, match="disk full"):
         Tokenizer.train("other", 260).save(tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
@@ -445,7 +600,9 @@ def test_contradictory_tokenizers_are_refused(arguments, match):
 def test_refusals(small, tmp_path):
     with pytest.raises(ValueError, match="lone surrogate '\\\\ud800' at 1; bytes may be anything"):
         small.encode("a\ud800")
-    assert small.decode(small.encode(b"\xed\xa0\x80")) == b"\xed\xa0\x80"  # the same surrogate as bytes
+    assert (
+        small.decode(small.encode(b"\xed\xa0\x80")) == b"\xed\xa0\x80"
+    )  # the same surrogate as bytes
     with pytest.raises(ValueError, match=r"ids must be ids of tokens, in \[0, \d+\), got 9999"):
         small.decode([1, 9999])
     with pytest.raises(ValueError, match="allowed must be 'all' or some of"):

@@ -43,7 +43,9 @@ def test_discounts_by_hand():
     assert naive.discounts(n) == (0.5, 0.5, 0.5)
     assert naive.discounts(n, modified=True) == pytest.approx((0.5, 1.0, 2.0))
     assert naive.discounts([0, 0, 0, 0, 0], modified=True) == (0.5, 0.5, 0.5)
-    assert naive.discounts([0, 1, 1, 9, 9], modified=True)[1] == pytest.approx(1 / 3)  # 2 - 9 is no discount
+    assert naive.discounts([0, 1, 1, 9, 9], modified=True)[1] == pytest.approx(
+        1 / 3
+    )  # 2 - 9 is no discount
     assert all(0 < d <= i for i, d in enumerate(naive.discounts([9, 5, 0, 0, 3], modified=True), 1))
 
 
@@ -68,7 +70,9 @@ def test_probabilities_sum_to_one(order, modified):
     rng = np.random.default_rng(0)
     model = KneserNey(TEXT, order, modified)
     seen = [list(TEXT[i : i + order - 1]) for i in range(40)]
-    context = torch.tensor(seen + rng.integers(256, size=(160, order - 1)).tolist(), dtype=torch.int64).view(200, order - 1)
+    context = torch.tensor(
+        seen + rng.integers(256, size=(160, order - 1)).tolist(), dtype=torch.int64
+    ).view(200, order - 1)
     p = model.predict(context)
     assert p.shape == (200, 256) and p.min() > 0
     assert (p.sum(-1) - 1).abs().max() < 1e-12
@@ -78,7 +82,10 @@ def test_one_row_at_a_time_is_bit_equal():
     model = KneserNey(TEXT, 4)
     context = torch.tensor([list(TEXT[i : i + 3]) for i in range(50)])
     together = model.predict(context)
-    assert all(torch.equal(model.predict(row[None])[0], p) for row, p in zip(context, together, strict=True))
+    assert all(
+        torch.equal(model.predict(row[None])[0], p)
+        for row, p in zip(context, together, strict=True)
+    )
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
@@ -94,12 +101,27 @@ def test_log_prob_is_the_definition_and_forward(order):
     assert lab.bits_per_byte(model, read) == pytest.approx(float(bits), rel=1e-12)
 
 
-@pytest.mark.parametrize("text, order", [(b"a", 1), (b"a", 3), (b"ab", 3), (b"\x00\xff\x00", 3), (b"aaaaaaaaa", 4), (b"abc", 7), (TEXT, 1), (TEXT[:7], 7)])
+@pytest.mark.parametrize(
+    "text, order",
+    [
+        (b"a", 1),
+        (b"a", 3),
+        (b"ab", 3),
+        (b"\x00\xff\x00", 3),
+        (b"aaaaaaaaa", 4),
+        (b"abc", 7),
+        (TEXT, 1),
+        (TEXT[:7], 7),
+    ],
+)
 @pytest.mark.parametrize("modified", [False, True])
 def test_tiny_texts(text, order, modified):
     """One byte, texts shorter than the order, one that never varies: discounts and levels are missing."""
     ids = np.array([[97, 97, 98, 0, 255, 0, 1, 116, 104, 101]])
-    got, want = KneserNey(text, order, modified)(torch.tensor(ids)), naive.kneser_ney(ids, text=text, order=order, modified=modified)
+    got, want = (
+        KneserNey(text, order, modified)(torch.tensor(ids)),
+        naive.kneser_ney(ids, text=text, order=order, modified=modified),
+    )
     np.testing.assert_allclose(got, want, rtol=1e-12)
     np.testing.assert_allclose(np.exp(want).sum(-1), 1, rtol=1e-12)
 
@@ -118,7 +140,12 @@ def frequencies_of(rows):
 @settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_any_symbols_come_back(data):
-    rows = data.draw(st.lists(st.lists(st.one_of(st.just(1), st.integers(1, 1 << 12)), min_size=1, max_size=20), max_size=60))
+    rows = data.draw(
+        st.lists(
+            st.lists(st.one_of(st.just(1), st.integers(1, 1 << 12)), min_size=1, max_size=20),
+            max_size=60,
+        )
+    )
     symbols = [data.draw(st.integers(0, len(row) - 1)) for row in rows]
     code = naive.encode(symbols, frequencies_of(rows))
     assert naive.decode(code, len(symbols), frequencies_of(rows)) == symbols
@@ -132,16 +159,26 @@ def test_carries_run_through_written_bytes():
     symbols = [1] * 40 + [0] * 3
     code = naive.encode(symbols, frequencies_of(rows))
     assert naive.decode(code, 43, frequencies_of(rows)) == symbols
-    overflow = [[1, (1 << 24) - 1]] * 400  # low climbs to the very top of the number before it is closed
+    overflow = [
+        [1, (1 << 24) - 1]
+    ] * 400  # low climbs to the very top of the number before it is closed
     for last in (0, 1):
         symbols = [1] * 399 + [last]
-        assert naive.decode(naive.encode(symbols, frequencies_of(overflow)), 400, frequencies_of(overflow)) == symbols
+        assert (
+            naive.decode(
+                naive.encode(symbols, frequencies_of(overflow)), 400, frequencies_of(overflow)
+            )
+            == symbols
+        )
 
 
 def test_twenty_thousand_random_intervals():
     # long random codes meet runs of ff bytes and carries by themselves
     random.seed(0)
-    rows = [[random.randint(1, 50), 1, random.randint(1, 200), random.randint(1, 1 << 20)] for _ in range(20_000)]
+    rows = [
+        [random.randint(1, 50), 1, random.randint(1, 200), random.randint(1, 1 << 20)]
+        for _ in range(20_000)
+    ]
     symbols = [random.choices(range(4), row)[0] for row in rows]
     code = naive.encode(symbols, frequencies_of(rows))
     assert naive.decode(code, len(symbols), frequencies_of(rows)) == symbols
@@ -190,13 +227,21 @@ def test_coded_length_is_the_cross_entropy_plus_the_divergence():
     assert ideal <= 8 * len(code) <= ideal + 12
     # averaged over p, the frequencies cost the divergence; 4000 draws are within 5 standard errors of it
     extra = np.array([math.log2(p[s] / (f[s] / naive.TOTAL)) for s in symbols])
-    assert extra.mean() == pytest.approx(naive.divergence(p, f / naive.TOTAL), abs=5 * extra.std() / math.sqrt(4000))
+    assert extra.mean() == pytest.approx(
+        naive.divergence(p, f / naive.TOTAL), abs=5 * extra.std() / math.sqrt(4000)
+    )
 
 
 def test_divergence_and_bits_per_byte():
     assert naive.divergence([0.5, 0.5, 0.0], [0.25, 0.5, 0.25]) == 0.5
     assert naive.bits_per_byte(3 * math.log(2), 2) == pytest.approx(1.5)
-    assert sum(np.argmin(nats) != naive.better_model(nats, size) for nats, size in naive.planted_pairs(None)) == 2
+    assert (
+        sum(
+            np.argmin(nats) != naive.better_model(nats, size)
+            for nats, size in naive.planted_pairs(None)
+        )
+        == 2
+    )
 
 
 # -- refusal ---------------------------------------------------------------------------------------------
@@ -224,7 +269,10 @@ def test_predict_refuses():
         model.log_prob(torch.tensor([[256]]))
 
 
-@pytest.mark.parametrize("make", [lambda p, *a: quantize(torch.tensor(p), *a), lambda p, *a: naive.quantize(np.array(p), *a)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda p, *a: quantize(torch.tensor(p), *a), lambda p, *a: naive.quantize(np.array(p), *a)],
+)
 def test_quantize_refuses(make):
     with pytest.raises(ValueError, match="total must be at least the number of symbols, 3, got 2"):
         make([0.5, 0.25, 0.25], 2)

@@ -6,25 +6,40 @@ import pytest
 import torch
 
 from minilib import lab
-from minilib.handwriting import PredictionNet, SynthesisNet, log_density, nats_per_point, window, windowed_lstm, write
+from minilib.handwriting import (
+    PredictionNet,
+    SynthesisNet,
+    log_density,
+    nats_per_point,
+    window,
+    windowed_lstm,
+    write,
+)
 from minilib.lab import strokes
 from minilib.naive import handwriting as naive
 
 
 def mixture(M, *shape, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, 1 + 6 * M, generator=generator, dtype=dtype), torch.randn(*shape, 3, generator=generator, dtype=dtype)
+    return torch.randn(*shape, 1 + 6 * M, generator=generator, dtype=dtype), torch.randn(
+        *shape, 3, generator=generator, dtype=dtype
+    )
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    rand, randn = (lambda n, f=f: f(*shape, n, generator=generator, dtype=dtype) for f in (torch.rand, torch.randn))
+    rand, randn = (
+        lambda n, f=f: f(*shape, n, generator=generator, dtype=dtype)
+        for f in (torch.rand, torch.randn)
+    )
     return torch.cat([rand(1), randn(2), rand(1)], -1)
 
 
 def small(seed=0, **changes):
     torch.manual_seed(seed)
-    return SynthesisNet(**({"alphabet": 5, "width": 6, "layers": 2, "mixtures": 3, "gaussians": 2} | changes))
+    return SynthesisNet(
+        **({"alphabet": 5, "width": 6, "layers": 2, "mixtures": 3, "gaussians": 2} | changes)
+    )
 
 
 # -- the density ---------------------------------------------------------------------------------------------
@@ -40,7 +55,10 @@ def test_density_by_hand():
     assert abs((ends - goes).item() + math.log(3)) < 1e-12
     # twice as wide in x, one standard deviation off: ln 2 and one half less
     y[3 + 1] = math.log(2)
-    assert abs((log_density(y, torch.tensor([2.0, 0, 0]).double()) - goes).item() + math.log(2) + 0.5) < 1e-12
+    assert (
+        abs((log_density(y, torch.tensor([2.0, 0, 0]).double()) - goes).item() + math.log(2) + 0.5)
+        < 1e-12
+    )
 
 
 def test_density_is_that_of_torch_distributions():
@@ -48,7 +66,10 @@ def test_density_is_that_of_torch_distributions():
     x[:, 2] = torch.tensor([0, 1, 0, 1, 1, 0])
     e_hat, (pi, mu1, mu2, s1, s2, rho_hat) = y[:, 0], y[:, 1:].view(6, 6, 4).unbind(1)
     cross = torch.tanh(rho_hat) * torch.exp(s1 + s2)
-    covariance = torch.stack([torch.stack([torch.exp(2 * s1), cross], -1), torch.stack([cross, torch.exp(2 * s2)], -1)], -2)
+    covariance = torch.stack(
+        [torch.stack([torch.exp(2 * s1), cross], -1), torch.stack([cross, torch.exp(2 * s2)], -1)],
+        -2,
+    )
     normal = torch.distributions.MultivariateNormal(torch.stack([mu1, mu2], -1), covariance)
     peer = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=pi), normal)
     want = peer.log_prob(x[:, :2]) + torch.distributions.Bernoulli(logits=-e_hat).log_prob(x[:, 2])
@@ -67,7 +88,9 @@ def textbook(y, x):
     mu1, mu2, s1, s2, rho_hat = y[..., 2:].unbind(-1)
     s1, s2, rho = torch.exp(s1), torch.exp(s2), torch.tanh(rho_hat)
     u, v = (x[..., 0] - mu1) / s1, (x[..., 1] - mu2) / s2
-    normal = torch.exp(-(u**2 + v**2 - 2 * rho * u * v) / (2 * (1 - rho**2))) / (2 * math.pi * s1 * s2 * torch.sqrt(1 - rho**2))
+    normal = torch.exp(-(u**2 + v**2 - 2 * rho * u * v) / (2 * (1 - rho**2))) / (
+        2 * math.pi * s1 * s2 * torch.sqrt(1 - rho**2)
+    )
     return torch.log(normal) + math.log(0.5)
 
 
@@ -93,7 +116,9 @@ def test_float32_stays_finite_where_pens_are_sure(sign):
     total = log_density(y, x)
     total.sum().backward()
     assert torch.isfinite(total).all() and torch.isfinite(y.grad).all()
-    assert torch.isfinite(log_density(torch.zeros(7), torch.tensor([1e4, -1e4, 0.0])))  # far from every component
+    assert torch.isfinite(
+        log_density(torch.zeros(7), torch.tensor([1e4, -1e4, 0.0]))
+    )  # far from every component
 
 
 def test_hand_derived_gradient_is_autograds():
@@ -101,7 +126,9 @@ def test_hand_derived_gradient_is_autograds():
     y[0, 21:], y[1, 21:] = 12.0, -12.0
     y.requires_grad_()
     log_density(y, x).sum().backward()
-    np.testing.assert_allclose(y.grad, naive.log_density_gradient(y.detach().numpy(), x.numpy()), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        y.grad, naive.log_density_gradient(y.detach().numpy(), x.numpy()), rtol=1e-9, atol=1e-12
+    )
     assert torch.autograd.gradcheck(log_density, [v.requires_grad_() for v in mixture(3, 2)])
 
 
@@ -110,7 +137,9 @@ def test_doubling_every_offset_costs_ln_4():
     moved = y.clone()
     moved[:, 4:10] *= 2  # the means
     moved[:, 10:16] += math.log(2)
-    torch.testing.assert_close(log_density(moved, x * torch.tensor([2, 2, 1])), log_density(y, x) - math.log(4))
+    torch.testing.assert_close(
+        log_density(moved, x * torch.tensor([2, 2, 1])), log_density(y, x) - math.log(4)
+    )
 
 
 # -- the window ----------------------------------------------------------------------------------------------
@@ -131,13 +160,17 @@ def test_a_letter_that_occurs_twice_is_read_twice():
 
 
 def test_the_window_never_moves_back():
-    _, kappa, _ = window(5 * torch.randn(3, 40, 6), torch.rand(3, 2), torch.zeros(3, 4, dtype=torch.int64), 1)
+    _, kappa, _ = window(
+        5 * torch.randn(3, 40, 6), torch.rand(3, 2), torch.zeros(3, 4, dtype=torch.int64), 1
+    )
     assert (kappa.diff(dim=1) >= 0).all()
 
 
 def test_padding_letters_do_not_leak_into_the_window():
     p, kappa = torch.randn(1, 6, 6), torch.zeros(1, 2)
-    short, long = (window(p, kappa, torch.tensor([text]), 3)[0] for text in ([1, 2], [1, 2, -1, -1]))
+    short, long = (
+        window(p, kappa, torch.tensor([text]), 3)[0] for text in ([1, 2], [1, 2, -1, -1])
+    )
     torch.testing.assert_close(short, long)
 
 
@@ -148,7 +181,19 @@ def test_windowed_lstm_is_torch_lstmcell_with_a_window():
     x = torch.randn(B, T, 3, dtype=torch.float64)
     h, c, w, kappa = (torch.randn(B, size, dtype=torch.float64) for size in (n, n, A, K))
     read = x @ peer.weight_ih[:, :3].t() + peer.bias_ih + peer.bias_hh
-    got = windowed_lstm(read, text, h, c, w, kappa, peer.weight_hh, peer.weight_ih[:, 3:], torch.zeros(3, n).double(), to_p.weight, to_p.bias)
+    got = windowed_lstm(
+        read,
+        text,
+        h,
+        c,
+        w,
+        kappa,
+        peer.weight_hh,
+        peer.weight_ih[:, 3:],
+        torch.zeros(3, n).double(),
+        to_p.weight,
+        to_p.bias,
+    )
     hs, ws = [], []
     for t in range(T):
         h, c = peer(torch.cat([x[:, t], w], 1), (h, c))
@@ -158,7 +203,10 @@ def test_windowed_lstm_is_torch_lstmcell_with_a_window():
     want = torch.stack(hs, 1), torch.stack(ws, 1), c, kappa
     torch.testing.assert_close(got, want)
     weights = [*peer.parameters(), *to_p.parameters()]
-    gradients = [torch.autograd.grad(sum((part * part).sum() for part in parts), weights, retain_graph=True) for parts in (got, want)]
+    gradients = [
+        torch.autograd.grad(sum((part * part).sum() for part in parts), weights, retain_graph=True)
+        for parts in (got, want)
+    ]
     torch.testing.assert_close(*gradients)
 
 
@@ -168,13 +216,24 @@ def test_windowed_lstm_is_torch_lstmcell_with_a_window():
 def test_prediction_net_is_torch_lstm_and_a_linear_layer():
     net = PredictionNet(width=5, mixtures=2).double()
     peer, layer = torch.nn.LSTM(3, 5, batch_first=True).double(), net.layers[0]
-    peer.load_state_dict({"weight_ih_l0": layer.W_x, "weight_hh_l0": layer.W_h, "bias_ih_l0": layer.b, "bias_hh_l0": 0 * layer.b})
+    peer.load_state_dict(
+        {
+            "weight_ih_l0": layer.W_x,
+            "weight_hh_l0": layer.W_h,
+            "bias_ih_l0": layer.b,
+            "bias_hh_l0": 0 * layer.b,
+        }
+    )
     points = torch.randn(2, 6, 3, dtype=torch.float64)
-    before = torch.cat([torch.zeros(2, 1, 3).double(), points[:, :-1]], 1)  # the first input is the zero vector
+    before = torch.cat(
+        [torch.zeros(2, 1, 3).double(), points[:, :-1]], 1
+    )  # the first input is the zero vector
     torch.testing.assert_close(net(points), peer(before)[0] @ net.W_y.t() + net.b_y)
 
 
-@pytest.mark.parametrize("net", [PredictionNet(width=6, layers=2, mixtures=3), small()], ids=["prediction", "synthesis"])
+@pytest.mark.parametrize(
+    "net", [PredictionNet(width=6, layers=2, mixtures=3), small()], ids=["prediction", "synthesis"]
+)
 def test_no_point_reaches_the_density_of_itself_or_earlier_ones(net):
     text = [torch.tensor([[1, 2, 3]])] if isinstance(net, SynthesisNet) else []
     points = torch.randn(1, 8, 3)
@@ -190,7 +249,9 @@ def test_a_padded_batch_is_its_lines_one_by_one():
     batch = strokes.pad(lines)
     together = nats_per_point(net, batch)
     alone = [strokes.pad([line]) for line in lines]
-    torch.testing.assert_close(together, torch.stack([nats_per_point(net, one) for one in alone]).mean())
+    torch.testing.assert_close(
+        together, torch.stack([nats_per_point(net, one) for one in alone]).mean()
+    )
     y = net(*batch[:2])
     for row, (points, text, lengths) in enumerate(alone):
         torch.testing.assert_close(y[row, : lengths[0]], net(points, text)[0])
@@ -209,7 +270,9 @@ def test_points_read_one_by_one_are_points_read_at_once():
 
 def test_the_window_starts_at_its_pace():
     phi = small(pace=0.1).look(torch.randn(1, 40, 3), torch.tensor([[0, 1, 2, 3, 4]]))
-    assert abs(phi[0].argmax(-1)[34].item() + 1 - 3.5) <= 1  # after 35 points of a tenth of a letter
+    assert (
+        abs(phi[0].argmax(-1)[34].item() + 1 - 3.5) <= 1
+    )  # after 35 points of a tenth of a letter
 
 
 # -- writing -------------------------------------------------------------------------------------------------
@@ -225,10 +288,18 @@ def test_first_points_have_the_mixtures_mean_and_spread():
     pi, s1, s2, rho = pi.softmax(0), s1.exp(), s2.exp(), torch.tanh(rho_hat)
     drawn, _ = write(net.state_dict(), text, noise(B, 1))
     mean = torch.stack([(pi * mu1).sum(), (pi * mu2).sum()])
-    second = torch.stack([(pi * (mu1**2 + s1**2)).sum(), (pi * (mu2**2 + s2**2)).sum(), (pi * (mu1 * mu2 + rho * s1 * s2)).sum()])
+    second = torch.stack(
+        [
+            (pi * (mu1**2 + s1**2)).sum(),
+            (pi * (mu2**2 + s2**2)).sum(),
+            (pi * (mu1 * mu2 + rho * s1 * s2)).sum(),
+        ]
+    )
     spread = second - torch.stack([mean[0] ** 2, mean[1] ** 2, mean[0] * mean[1]])
     dx, dy, end = drawn[:, 0].double().unbind(-1)
-    assert abs(dx.mean() - mean[0]) < 5 * math.sqrt(spread[0] / B) and abs(dy.mean() - mean[1]) < 5 * math.sqrt(spread[1] / B)
+    assert abs(dx.mean() - mean[0]) < 5 * math.sqrt(spread[0] / B) and abs(
+        dy.mean() - mean[1]
+    ) < 5 * math.sqrt(spread[1] / B)
     found = torch.stack([dx.var(), dy.var(), ((dx - dx.mean()) * (dy - dy.mean())).mean()])
     assert ((found - spread).abs() < 0.1 * spread[:2].mean()).all()
     assert abs(end.mean() - torch.sigmoid(-e_hat)) < 0.04
@@ -236,7 +307,10 @@ def test_first_points_have_the_mixtures_mean_and_spread():
 
 def test_bias_makes_points_less_varied():
     text = torch.ones(2_000, 2, dtype=torch.int64)
-    spreads = [write(small().state_dict(), text, noise(2_000, 1), bias=b)[0][:, 0, :2].var(0).sum().item() for b in (0.0, 0.5, 1.0, 2.0)]
+    spreads = [
+        write(small().state_dict(), text, noise(2_000, 1), bias=b)[0][:, 0, :2].var(0).sum().item()
+        for b in (0.0, 0.5, 1.0, 2.0)
+    ]
     assert all(a > b for a, b in itertools.pairwise(spreads))
 
 
@@ -273,7 +347,12 @@ def test_writing_leaves_weights_and_random_numbers_alone():
 
 def test_refusals():
     net = small()
-    for y, x in [(torch.zeros(8), torch.zeros(3)), (torch.zeros(7), torch.zeros(2)), (torch.zeros(2, 7), torch.zeros(3, 3)), (torch.zeros(1), torch.zeros(3))]:
+    for y, x in [
+        (torch.zeros(8), torch.zeros(3)),
+        (torch.zeros(7), torch.zeros(2)),
+        (torch.zeros(2, 7), torch.zeros(3, 3)),
+        (torch.zeros(1), torch.zeros(3)),
+    ]:
         with pytest.raises(ValueError, match=r"y must have shape \(\.\.\., 1 \+ 6M\)"):
             log_density(y, x)
     for points in (torch.zeros(1, 0, 3), torch.zeros(1, 4, 2), torch.zeros(4, 3)):
@@ -315,9 +394,15 @@ def test_the_window_of_the_shipped_net_visits_every_letter_of_words_it_never_saw
     net, _ = lab.load(SynthesisNet)
     plays = lab.data.shakespeare("play")
     seen, met = (set(part.decode().split()) for part in (plays.train, plays.test))
-    words = [word for word in sorted(met - seen) if word.isalpha() and word.islower() and word.isascii() and 3 <= len(word) <= 10]
+    words = [
+        word
+        for word in sorted(met - seen)
+        if word.isalpha() and word.islower() and word.isascii() and 3 <= len(word) <= 10
+    ]
     words = words[:: len(words) // 100][:100]
-    ids = [strokes.encode(f"{word} ") for word in words]  # the space: something to wait on while the last letter is finished
+    ids = [
+        strokes.encode(f"{word} ") for word in words
+    ]  # the space: something to wait on while the last letter is finished
     text = torch.tensor([row + [-1] * (11 - len(row)) for row in ids])
     points, lengths = write(net.state_dict(), text, noise(100, 250), bias=1.0)
     phi = net.look(points, text)

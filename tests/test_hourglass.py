@@ -25,7 +25,11 @@ from minilib.hourglass import (
 )
 from minilib.naive import hourglass as naive
 
-WAYS = [(shorten, up) for shorten in ("average", "linear", "attention") for up in ("repeat", "linear", "attention")]
+WAYS = [
+    (shorten, up)
+    for shorten in ("average", "linear", "attention")
+    for up in ("repeat", "linear", "attention")
+]
 
 
 def steps(T):
@@ -47,7 +51,10 @@ def shaken(model):
 def test_groups_by_hand():
     # k = 4, shift 3: group j ends with step 4j, the first that hears it
     assert group(steps(9), 4, 3)[0, :, :, 0].tolist() == [[0, 0, 0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
-    assert group(steps(8), 4, 3)[0, :, :, 0].tolist() == [[0, 0, 0, 1], [2, 3, 4, 5]]  # steps 6, 7, 8 wait for their group's last
+    assert group(steps(8), 4, 3)[0, :, :, 0].tolist() == [
+        [0, 0, 0, 1],
+        [2, 3, 4, 5],
+    ]  # steps 6, 7, 8 wait for their group's last
     assert group(steps(6), 4, 0)[0, :, :, 0].tolist() == [[1, 2, 3, 4], [5, 6, 0, 0]]
 
 
@@ -63,17 +70,30 @@ def test_more_text_changes_no_group(k):
 def test_shortening_and_up_sampling_are_torchs_pooling_and_convolutions():
     """Third opinion: average pooling, a convolution and its transpose with stride k, nearest-neighbour up-sampling."""
     k, C = 3, 4
-    x, W, U = torch.randn(2, 12, C).double(), torch.randn(C, k * C).double(), torch.randn(k * C, C).double()
+    x, W, U = (
+        torch.randn(2, 12, C).double(),
+        torch.randn(C, k * C).double(),
+        torch.randn(k * C, C).double(),
+    )
     F = torch.nn.functional
     channels_first = x.transpose(1, 2)
     groups = group(x, k, 0)
-    torch.testing.assert_close(shorten_average(groups), F.avg_pool1d(channels_first, k).transpose(1, 2))
+    torch.testing.assert_close(
+        shorten_average(groups), F.avg_pool1d(channels_first, k).transpose(1, 2)
+    )
     kernel = W.view(C, k, C).transpose(1, 2)  # (out, in, taps)
-    torch.testing.assert_close(shorten_linear(groups, W), F.conv1d(channels_first, kernel, stride=k).transpose(1, 2))
+    torch.testing.assert_close(
+        shorten_linear(groups, W), F.conv1d(channels_first, kernel, stride=k).transpose(1, 2)
+    )
     y = torch.randn(2, 4, C).double()
-    torch.testing.assert_close(up_repeat(y, k, 12), F.interpolate(y.transpose(1, 2), scale_factor=k).transpose(1, 2))
+    torch.testing.assert_close(
+        up_repeat(y, k, 12), F.interpolate(y.transpose(1, 2), scale_factor=k).transpose(1, 2)
+    )
     kernel = U.view(k, C, C).permute(2, 1, 0)  # (in, out, taps)
-    torch.testing.assert_close(up_linear(y, U, k, 12), F.conv_transpose1d(y.transpose(1, 2), kernel, stride=k).transpose(1, 2))
+    torch.testing.assert_close(
+        up_linear(y, U, k, 12),
+        F.conv_transpose1d(y.transpose(1, 2), kernel, stride=k).transpose(1, 2),
+    )
 
 
 def test_attention_that_scores_nothing_averages():
@@ -84,19 +104,28 @@ def test_attention_that_scores_nothing_averages():
     torch.testing.assert_close(out, shorten_average(x))
     y = torch.randn(1, 3, C).double()
     past = (y.new_zeros(1, 2, 0, 2),) * 2
-    up, _, _ = up_attention(torch.randn(1, 9, C).double(), y, eye, torch.cat([0 * eye, eye]), eye, 2, 3, *past)
+    up, _, _ = up_attention(
+        torch.randn(1, 9, C).double(), y, eye, torch.cat([0 * eye, eye]), eye, 2, 3, *past
+    )
     for t in range(9):
         torch.testing.assert_close(up[0, t], y[0, : t // 3 + 1].mean(0))  # groups up to its own
-    up, key, _ = up_attention(torch.randn(1, 9, C).double(), y, eye, torch.cat([0 * eye, eye]), eye, 2, 3, *past, 0, 2)
+    up, key, _ = up_attention(
+        torch.randn(1, 9, C).double(), y, eye, torch.cat([0 * eye, eye]), eye, 2, 3, *past, 0, 2
+    )
     torch.testing.assert_close(up[0, 8], y[0, 1:].mean(0))
     assert key.shape == (1, 2, 2, 2)
 
 
 def test_attention_in_a_group_knows_the_order():
     torch.manual_seed(0)
-    x, W_q, W_kv, W_out = (torch.randn(shape).double() for shape in [(1, 1, 4, 4), (4, 4), (8, 4), (4, 4)])
+    x, W_q, W_kv, W_out = (
+        torch.randn(shape).double() for shape in [(1, 1, 4, 4), (4, 4), (8, 4), (4, 4)]
+    )
     query = shorten_average(x)
-    assert not torch.allclose(shorten_attention(query, x, W_q, W_kv, W_out, 1), shorten_attention(query, x.flip(2), W_q, W_kv, W_out, 1))
+    assert not torch.allclose(
+        shorten_attention(query, x, W_q, W_kv, W_out, 1),
+        shorten_attention(query, x.flip(2), W_q, W_kv, W_out, 1),
+    )
 
 
 # -- the shift -------------------------------------------------------------------------------------------
@@ -134,10 +163,14 @@ class Leaky(Hourglass):
 
     def _shortened(self, groups):
         steps = groups.flatten(1, 2)[:, self.k - 1 - self.shift :]
-        return super()._shortened(torch.nn.functional.pad(steps, (0, 0, 0, self.k - 1 - self.shift)).view_as(groups))
+        return super()._shortened(
+            torch.nn.functional.pad(steps, (0, 0, 0, self.k - 1 - self.shift)).view_as(groups)
+        )
 
 
-@pytest.mark.parametrize("number,k", [(1, 4), (2, 3), (3, 2), (4, 4)])  # of the model's cases: all ways down and up
+@pytest.mark.parametrize(
+    "number,k", [(1, 4), (2, 3), (3, 2), (4, 4)]
+)  # of the model's cases: all ways down and up
 def test_the_law_of_causality_catches_every_smaller_shift(monkeypatch, number, k):
     monkeypatch.setitem(laws.DECLARED, Leaky, laws.DECLARED[Hourglass])
     for shift in range(k - 1):
@@ -181,7 +214,18 @@ def test_lengths_around_a_group_equal_the_definition():
     params = {name: p.numpy() for name, p in model.state_dict().items()}
     for T in (1, 3, 4, 5):
         ids = torch.randint(5, (1, T))
-        want = naive.hourglass(params, ids.numpy(), k=4, before=1, middle=1, after=1, heads=1, context=8, shorten="average", up="repeat")
+        want = naive.hourglass(
+            params,
+            ids.numpy(),
+            k=4,
+            before=1,
+            middle=1,
+            after=1,
+            heads=1,
+            context=8,
+            shorten="average",
+            up="repeat",
+        )
         torch.testing.assert_close(model(ids).detach(), torch.tensor(want), rtol=1e-10, atol=1e-10)
 
 
@@ -204,7 +248,9 @@ def test_a_state_of_another_place_is_refused():
     model = Hourglass(7, 8, 3, 1, 1, 1, 2, context=4)
     _, (position, *rest) = model.extend(torch.zeros(2, 5, dtype=torch.int64), model.init_state(2))
     for state, rows in [((4, *rest), 2), ((6, *rest), 2), ((position, *rest), 1)]:
-        with pytest.raises(ValueError, match=r"state must be this model's after|past_k must have shape"):
+        with pytest.raises(
+            ValueError, match=r"state must be this model's after|past_k must have shape"
+        ):
             model.extend(torch.zeros(rows, 2, dtype=torch.int64), state)
 
 
@@ -212,7 +258,10 @@ def test_a_state_of_another_place_is_refused():
 def test_the_state_stays_bounded():
     """Caches hold `context` steps or groups, the open group at most k - 1 and its past."""
     model = Hourglass(7, 8, 3, 1, 2, 1, 2, context=5, up="attention")
-    size = lambda state: sum(size(s) if isinstance(s, tuple) else s.numel() if isinstance(s, torch.Tensor) else 0 for s in state)
+    size = lambda state: sum(
+        size(s) if isinstance(s, tuple) else s.numel() if isinstance(s, torch.Tensor) else 0
+        for s in state
+    )
     state, sizes = model.init_state(1), []
     for _ in range(60):
         _, state = model.step(torch.zeros(1, dtype=torch.int64), state)
@@ -244,7 +293,14 @@ def test_multiply_adds_are_what_torch_counts(T, k):
     model = Hourglass(V, C, k, before, middle, after, 2, context=64)
     with FlopCounterMode(display=False) as counter:
         model(torch.randint(V, (1, T)))
-    matrices = sum(n for name, n in counter.get_flop_counts()["Global"].items() if "attention" not in str(name)) / 2
+    matrices = (
+        sum(
+            n
+            for name, n in counter.get_flop_counts()["Global"].items()
+            if "attention" not in str(name)
+        )
+        / 2
+    )
     G = -(-T // k)
     scores = C * ((before + after) * T * (T + 1) + middle * G * (G + 1))
     assert matrices + scores == multiply_adds(T, C, V, k, before, middle, after, 64)
@@ -295,7 +351,9 @@ def test_funnel_rows_do_not_mix():
 
 def marked(text):
     ids = torch.tensor([list(text.encode())])
-    return "".join(letter + "|" * end for letter, end in zip(text, word_ends(ids)[0].tolist(), strict=True))
+    return "".join(
+        letter + "|" * end for letter, end in zip(text, word_ends(ids)[0].tolist(), strict=True)
+    )
 
 
 def test_word_ends_by_hand():
@@ -349,7 +407,16 @@ def test_words_pool_without_a_leak():
 
 
 @pytest.mark.parametrize(
-    "name,arguments", [("width", {"width": 0}), ("k", {"k": 0}), ("middle", {"middle": 0}), ("before", {"before": -1}), ("context", {"context": 0}), ("heads", {"heads": 3}), ("heads", {"heads": 0})]
+    "name,arguments",
+    [
+        ("width", {"width": 0}),
+        ("k", {"k": 0}),
+        ("middle", {"middle": 0}),
+        ("before", {"before": -1}),
+        ("context", {"context": 0}),
+        ("heads", {"heads": 3}),
+        ("heads", {"heads": 0}),
+    ],
 )
 def test_bad_sizes_are_named(name, arguments):
     with pytest.raises(ValueError, match=name):
@@ -357,9 +424,13 @@ def test_bad_sizes_are_named(name, arguments):
 
 
 def test_bad_ways_are_named():
-    with pytest.raises(ValueError, match="shorten must be one of average, linear, attention, got 'mean'"):
+    with pytest.raises(
+        ValueError, match="shorten must be one of average, linear, attention, got 'mean'"
+    ):
         Hourglass(shorten="mean")
-    with pytest.raises(ValueError, match="up must be one of repeat, linear, attention, got 'average'"):
+    with pytest.raises(
+        ValueError, match="up must be one of repeat, linear, attention, got 'average'"
+    ):
         Hourglass(up="average")
     with pytest.raises(ValueError, match="levels"):
         Funnel(levels=0)
@@ -374,23 +445,47 @@ def test_bad_shapes_are_named():
         ("k must be 1 or more", lambda: group(x, 0, 0)),
         ("groups must have shape", lambda: shorten_average(x)),
         ("W must have shape", lambda: shorten_linear(group(x, 4, 3), W)),
-        ("query must have shape", lambda: shorten_attention(x, group(x, 4, 3), W, torch.zeros(8, 4), W, 1)),
+        (
+            "query must have shape",
+            lambda: shorten_attention(x, group(x, 4, 3), W, torch.zeros(8, 4), W, 1),
+        ),
         ("y must have a group for each", lambda: up_repeat(y, 4, 9)),
         ("y must have a group for each", lambda: up_repeat(y, 4, 6, phase=4)),
         ("W must have shape", lambda: up_linear(y, W, 4, 8)),
-        ("y must have shape", lambda: up_attention(x, y[:, 1:], W, torch.zeros(8, 4), W, 1, 4, *past)),
-        ("past_k and past_v must have shape", lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 1, 4, *past, position=4)),
+        (
+            "y must have shape",
+            lambda: up_attention(x, y[:, 1:], W, torch.zeros(8, 4), W, 1, 4, *past),
+        ),
+        (
+            "past_k and past_v must have shape",
+            lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 1, 4, *past, position=4),
+        ),
         ("groups must have shape", lambda: shorten_attention(y, y, W, torch.zeros(8, 4), W, 1)),
-        ("heads must divide the 4 channels", lambda: shorten_attention(y, group(x, 4, 3), W, torch.zeros(8, 4), W, 3)),
+        (
+            "heads must divide the 4 channels",
+            lambda: shorten_attention(y, group(x, 4, 3), W, torch.zeros(8, 4), W, 3),
+        ),
         ("W_kv must have shape", lambda: shorten_attention(y, group(x, 4, 3), W, W, W, 1)),
         ("x must have shape", lambda: up_attention(x[0], y, W, torch.zeros(8, 4), W, 1, 4, *past)),
-        ("heads must divide the 4 channels", lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 0, 4, *past)),
-        ("W_out must have shape", lambda: up_attention(x, y, W, torch.zeros(8, 4), torch.zeros(4, 5), 1, 4, *past)),
+        (
+            "heads must divide the 4 channels",
+            lambda: up_attention(x, y, W, torch.zeros(8, 4), W, 0, 4, *past),
+        ),
+        (
+            "W_out must have shape",
+            lambda: up_attention(x, y, W, torch.zeros(8, 4), torch.zeros(4, 5), 1, 4, *past),
+        ),
         ("context must be 1 or more", lambda: multiply_adds(0, 4, 4, 1, 0, 1, 0, 4)),
         ("ends must have shape", lambda: select(x, torch.zeros(2, 7, dtype=torch.bool))),
-        ("y must have a unit for each end", lambda: expand(y, torch.ones(2, 8, dtype=torch.bool), W, W[None])),
+        (
+            "y must have a unit for each end",
+            lambda: expand(y, torch.ones(2, 8, dtype=torch.bool), W, W[None]),
+        ),
         ("ids must lie in", lambda: word_ends(torch.tensor([[256]]))),
-        ("ids must have shape", lambda: Funnel(5, 8, heads=2)(torch.zeros(2, 0, dtype=torch.int64))),
+        (
+            "ids must have shape",
+            lambda: Funnel(5, 8, heads=2)(torch.zeros(2, 0, dtype=torch.int64)),
+        ),
     ]:
         with pytest.raises(ValueError, match=match):
             call()

@@ -12,7 +12,9 @@ import minilib
 
 ROOT = pathlib.Path(minilib.__file__).parents[1]
 HOUSE = {"__init__", "__main__", "compare", "language_model", "twins"}  # what is no topic
-LESSONLESS = {"transformer"}  # a topic in all but its lesson: 13 introduces it, later ones build on it
+LESSONLESS = {
+    "transformer"
+}  # a topic in all but its lesson: 13 introduces it, later ones build on it
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
 TOPICS = sorted(path.stem for path in (ROOT / "minilib").glob("*.py") if path.stem not in HOUSE)
 MODULES = sorted((ROOT / "minilib").rglob("*.py"))
@@ -25,7 +27,9 @@ def imports(path):
     Except in a topic's benches, which may name peers and read data.
     """
     tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if not getattr(node, "name", "").lstrip("_").startswith("bench")]
+    tree.body = [
+        node for node in tree.body if not getattr(node, "name", "").lstrip("_").startswith("bench")
+    ]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -39,13 +43,21 @@ def test_imports_flow_one_way(path):
     for name in imports(path):
         first = name.split(".")[0]
         if room == "naive":
-            allowed = first in sys.stdlib_module_names | {"numpy"} or name.startswith("minilib.naive")
+            allowed = first in sys.stdlib_module_names | {"numpy"} or name.startswith(
+                "minilib.naive"
+            )
         elif path.stem in TOPICS and room == "minilib":
-            allowed = first in sys.stdlib_module_names | {"numpy", "torch"} or (first == "minilib" and not name.startswith("minilib.lab"))
+            allowed = first in sys.stdlib_module_names | {"numpy", "torch"} or (
+                first == "minilib" and not name.startswith("minilib.lab")
+            )
         elif room == "cuda":
             allowed = first in {"torch", "triton"}
         elif room == "lab":
-            allowed = not any(name.startswith((f"minilib.{topic}.", f"minilib.naive.{topic}")) or name == f"minilib.{topic}" for topic in TOPICS)
+            allowed = not any(
+                name.startswith((f"minilib.{topic}.", f"minilib.naive.{topic}"))
+                or name == f"minilib.{topic}"
+                for topic in TOPICS
+            )
         else:
             allowed = True
         assert allowed, f"{path.name} may not import {name}"
@@ -54,7 +66,14 @@ def test_imports_flow_one_way(path):
 
 def test_importing_minilib_is_quick_and_needs_no_torch():
     code = "import sys, time; t = time.perf_counter(); import minilib, minilib.naive.lstm; t = time.perf_counter() - t; assert 'torch' not in sys.modules; print(t)"
-    seconds = [float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) for _ in range(3)]
+    seconds = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
     assert min(seconds) < 0.5
 
 
@@ -79,9 +98,15 @@ def blocks(language):
 
 
 def test_ci_runs_exactly_the_readmes_test_command():
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line.endswith("-m pytest")]
+    commands = [
+        line for block in blocks("sh") for line in block.splitlines() if line.endswith("-m pytest")
+    ]
     assert len(commands) == 1
-    script = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith(("#", "set "))]
+    script = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text().splitlines()
+        if line and not line.startswith(("#", "set "))
+    ]
     assert script == commands
 
 
@@ -96,10 +121,20 @@ def test_the_readmes_python_runs(code):
     exec(compile(code, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m minilib")])
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("python -m minilib")
+    ],
+)
 def test_the_readmes_commands_are_ones_that_minilib_has(line):
     words = line.split("#")[0].split()
-    done = subprocess.run([sys.executable, "-m", "minilib", words[3], "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "minilib", words[3], "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0
     for option in (word for word in words[4:] if word.startswith("--")):
         assert option in done.stdout

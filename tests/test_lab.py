@@ -37,7 +37,10 @@ def test_the_plays_are_the_ones_the_lessons_quote():
     text = b"".join(plays.values())
     assert len(plays) == 38
     assert len(text) == 4_784_253
-    assert hashlib.sha256(text).hexdigest() == "b8ce7e23d20eb58f017406d48af6769f3d2788d8c6d7f228be4957a77bd27d8a"
+    assert (
+        hashlib.sha256(text).hexdigest()
+        == "b8ce7e23d20eb58f017406d48af6769f3d2788d8c6d7f228be4957a77bd27d8a"
+    )
     assert not set("[]_*#\\") & set(text.decode())
 
 
@@ -46,15 +49,23 @@ def test_cleaning_by_hand():
     assert data.clean(marked) == "First Witch:\nWhen shall we'--meet\nagain?\n\n"
 
 
-@pytest.mark.parametrize("by,sizes", [("play", (3_717_870, 412_636, 653_747)), ("tenth", (3_838_178, 474_828, 471_247))])
+@pytest.mark.parametrize(
+    "by,sizes", [("play", (3_717_870, 412_636, 653_747)), ("tenth", (3_838_178, 474_828, 471_247))]
+)
 def test_splits_keep_every_byte_once(by, sizes):
     split = data.shakespeare(by)
     assert tuple(map(len, split)) == sizes
     if by == "play":
         assert all(data.plays()[name] in split.test for name in data.TEST_PLAYS)
-        assert not any(data.plays()[name][:1000] in split.train for name in data.TEST_PLAYS + data.VALIDATION_PLAYS)
+        assert not any(
+            data.plays()[name][:1000] in split.train
+            for name in data.TEST_PLAYS + data.VALIDATION_PLAYS
+        )
     else:
-        assert all(play.startswith(play[:100]) and play[:100] in split.train for play in data.plays().values())
+        assert all(
+            play.startswith(play[:100]) and play[:100] in split.train
+            for play in data.plays().values()
+        )
     assert all(part.endswith(b"\n\n") for part in split)
 
 
@@ -78,7 +89,11 @@ def test_your_own_file_is_split_in_order(tmp_path):
 
 @pytest.mark.parametrize(
     "content,words",
-    [(None, "path must be a readable file"), (b"", "at least one byte"), (b"abc\xff\xfe", "has byte 0xff at offset 3")],
+    [
+        (None, "path must be a readable file"),
+        (b"", "at least one byte"),
+        (b"abc\xff\xfe", "has byte 0xff at offset 3"),
+    ],
 )
 def test_bad_files_are_named(tmp_path, content, words):
     if content is not None:
@@ -122,10 +137,19 @@ def index(tmp_path, monkeypatch):
     """A folder that pip takes for its only index, with the wheel `toy` in it, and a requirements file that pins it."""
     folder = tmp_path / "index"
     folder.mkdir()
-    files = {"toy/text.txt": b"hello", "toy-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"}
-    files["toy-1.0.dist-info/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    digest = lambda content: base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-    record = "".join(f"{name},sha256={digest(content)},{len(content)}\n" for name, content in files.items())
+    files = {
+        "toy/text.txt": b"hello",
+        "toy-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n",
+    }
+    files["toy-1.0.dist-info/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    digest = lambda content: (
+        base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    )
+    record = "".join(
+        f"{name},sha256={digest(content)},{len(content)}\n" for name, content in files.items()
+    )
     with zipfile.ZipFile(folder / "toy-1.0-py3-none-any.whl", "w") as wheel:
         for name, content in files.items():
             wheel.writestr(name, content)
@@ -138,7 +162,9 @@ def index(tmp_path, monkeypatch):
 
 
 def pin(folder, digest=None):
-    digest = digest or hashlib.sha256((folder / "toy-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    digest = (
+        digest or hashlib.sha256((folder / "toy-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    )
     (folder / "requirements.txt").write_text(f"toy==1.0 --hash=sha256:{digest}\n")
 
 
@@ -205,7 +231,14 @@ def small(seed=0):
 
 
 def train(model, steps=12, **options):
-    return lab.fit(model, data.windows(TEXT, batch=4, length=16), steps=steps, lr=0.02, progress=False, **options)
+    return lab.fit(
+        model,
+        data.windows(TEXT, batch=4, length=16),
+        steps=steps,
+        lr=0.02,
+        progress=False,
+        **options,
+    )
 
 
 def test_fit_learns_and_keeps_its_history():
@@ -222,7 +255,11 @@ def test_fit_learns_and_keeps_its_history():
 def test_the_schedule_rises_and_falls_to_zero():
     factors = [lab.train._schedule(step, 100, 0.1) for step in range(100)]
     np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 10)
-    assert max(factors) == 1.0 and factors[-1] == 0.0 and sorted(factors[10:], reverse=True) == factors[10:]
+    assert (
+        max(factors) == 1.0
+        and factors[-1] == 0.0
+        and sorted(factors[10:], reverse=True) == factors[10:]
+    )
 
 
 def test_an_interrupted_run_ends_bit_equal(tmp_path):
@@ -243,17 +280,29 @@ def test_an_interrupted_run_ends_bit_equal(tmp_path):
     again = lab.fit(resumed, interrupted, **options)
     assert calls[9] == 5  # it went on from the checkpoint, not from the start
     assert again.loss == history.loss
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True)
+    )
     assert os.listdir(tmp_path) == ["c"]
 
 
 def test_resuming_with_dropout_draws_the_same_masks(tmp_path):
     def model():
         torch.manual_seed(0)
-        return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        return torch.nn.Sequential(
+            torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)
+        )
 
     batches = lambda step: torch.randn(4, 3, generator=torch.Generator().manual_seed(step))
-    run = lambda m, stop, **more: lab.fit(m, stop, steps=10, lr=0.1, loss=lambda m, x: (m(x) - x.sum(1, True)).square().mean(), progress=False, **more)
+    run = lambda m, stop, **more: lab.fit(
+        m,
+        stop,
+        steps=10,
+        lr=0.1,
+        loss=lambda m, x: (m(x) - x.sum(1, True)).square().mean(),
+        progress=False,
+        **more,
+    )
     whole, parts = model(), model()
     run(whole, batches)
 
@@ -265,13 +314,18 @@ def test_resuming_with_dropout_draws_the_same_masks(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(parts, stopped, checkpoint=tmp_path / "c", every=3, validate=lambda m: torch.rand(()))
     run(parts, batches, checkpoint=tmp_path / "c", every=3, validate=lambda m: torch.rand(()))
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True)
+    )
 
 
 def test_bad_checkpoints_are_refused(tmp_path):
     checkpoint = tmp_path / "c"
     train(small(), checkpoint=checkpoint)
-    with pytest.raises(ValueError, match=r"is of another model: LSTM has output of shape \(256, 8\), this model \(256, 16\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"is of another model: LSTM has output of shape \(256, 8\), this model \(256, 16\)",
+    ):
         train(LSTM(256, 16), checkpoint=checkpoint)
     with pytest.raises(ValueError, match=r"is of another run: .*'steps': 12"):
         train(small(), steps=13, checkpoint=checkpoint)
@@ -315,10 +369,20 @@ def test_two_processes_train_like_one(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER.format(text=TEXT))
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(minilib.__file__).parents[1])}
     one = [sys.executable, str(tmp_path / "worker.py"), str(tmp_path / "one")]
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *one[1:-1], str(tmp_path / "two")]
+    two = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        *one[1:-1],
+        str(tmp_path / "two"),
+    ]
     for command in (one, two):
         subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
-    losses = [torch.load(tmp_path / name, weights_only=True)["history"]["loss"] for name in ("one", "two")]
+    losses = [
+        torch.load(tmp_path / name, weights_only=True)["history"]["loss"] for name in ("one", "two")
+    ]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
 
 
@@ -334,7 +398,9 @@ class Copycat(minilib.language_model.LanguageModel):
         return ()
 
     def extend(self, ids, state):
-        return torch.nn.functional.one_hot(ids, 8) * math.log(7 * 7), state  # odds 49 : 1 x 7, so 7/8 : 1/56
+        return torch.nn.functional.one_hot(ids, 8) * math.log(
+            7 * 7
+        ), state  # odds 49 : 1 x 7, so 7/8 : 1/56
 
 
 class Octal:
@@ -404,7 +470,9 @@ def test_bad_weights_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no 'w\.json'"):
         weights.load(LSTM, path)
     weights.save(path, small(), {"model": {"width": 9}})
-    with pytest.raises(ValueError, match=r"'w\.safetensors' are not of LSTM: size mismatch for output"):
+    with pytest.raises(
+        ValueError, match=r"'w\.safetensors' are not of LSTM: size mismatch for output"
+    ):
         weights.load(LSTM, path)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"'w\.safetensors' are damaged"):
@@ -417,15 +485,25 @@ def test_bad_weights_are_refused(tmp_path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_weights_are_small_and_their_record_says_how_they_were_made(path):
     assert path.stat().st_size <= 4_000_000
-    assert {"command", "seed", "commit", "device", "minutes", "steps", "test_split"} <= set(json.loads(path.with_suffix(".json").read_text()))
+    assert {"command", "seed", "commit", "device", "minutes", "steps", "test_split"} <= set(
+        json.loads(path.with_suffix(".json").read_text())
+    )
 
 
 # handwriting is scored in nats per point, by tests/test_handwriting.py
-@pytest.mark.parametrize("path", [path for path in SHIPPED if path.stem != "handwriting"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if path.stem != "handwriting"], ids=lambda path: path.stem
+)
 def test_shipped_weights_score_what_their_record_says(path):
     record = json.loads(path.with_suffix(".json").read_text())
     module = getattr(minilib, path.stem)
-    (model_class,) = [m for m in vars(module).values() if isinstance(m, type) and m.__module__ == module.__name__ and issubclass(m, minilib.language_model.LanguageModel)]
+    (model_class,) = [
+        m
+        for m in vars(module).values()
+        if isinstance(m, type)
+        and m.__module__ == module.__name__
+        and issubclass(m, minilib.language_model.LanguageModel)
+    ]
     model, _ = weights.load(model_class)
     score = lab.bits_per_byte(model, data.shakespeare("play").test[:100_000])
     assert abs(score - record["test_bits_per_byte_of_first_100000"]) < 1e-3
@@ -437,8 +515,24 @@ def test_shipped_weights_score_what_their_record_says(path):
 
 def test_plots_label_their_axes():
     for axes in (
-        plot.curves({"a": ([1, 2], [3, 4]), "b": ([1, 2], [3, 5])}, x="x (s)", y="y (m)", title="t", log="xy", markers=True),
-        plot.heatmap(torch.eye(3), x="x (s)", y="y (m)", value="v", title="t", centred=True, x_ticks="abc", y_ticks="abc"),
+        plot.curves(
+            {"a": ([1, 2], [3, 4]), "b": ([1, 2], [3, 5])},
+            x="x (s)",
+            y="y (m)",
+            title="t",
+            log="xy",
+            markers=True,
+        ),
+        plot.heatmap(
+            torch.eye(3),
+            x="x (s)",
+            y="y (m)",
+            value="v",
+            title="t",
+            centred=True,
+            x_ticks="abc",
+            y_ticks="abc",
+        ),
         plot.bars({"a": 1.0, "b": 2.0}, x="y (m)", y="x (s)", title="t"),
     ):
         assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("x (s)", "y (m)", "t")
@@ -465,14 +559,41 @@ def test_seconds_are_of_the_quickest_call():
 def test_a_device_that_is_not_there():
     assert minilib.device("cpu").type == "cpu"
     for name in ("cuda:99", "nonsense"):
-        with pytest.raises(ValueError, match=f"device must be one that this machine has, got '{name}'"):
+        with pytest.raises(
+            ValueError, match=f"device must be one that this machine has, got '{name}'"
+        ):
             minilib.device(name)
 
 
 def test_the_train_command(tmp_path, capsys):
     (tmp_path / "own.txt").write_bytes(TEXT * 2)
-    command = ["train", "lstm", "width=4", "--text", str(tmp_path / "own.txt"), "--steps", "4", "--batch", "2", "--length", "8"]
-    assert main([*command, "--out", str(tmp_path / "w.safetensors"), "--checkpoint", str(tmp_path / "c"), "--device", "cpu"]) == 0
+    command = [
+        "train",
+        "lstm",
+        "width=4",
+        "--text",
+        str(tmp_path / "own.txt"),
+        "--steps",
+        "4",
+        "--batch",
+        "2",
+        "--length",
+        "8",
+    ]
+    assert (
+        main(
+            [
+                *command,
+                "--out",
+                str(tmp_path / "w.safetensors"),
+                "--checkpoint",
+                str(tmp_path / "c"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     model, record = weights.load(LSTM, tmp_path / "w.safetensors")
     assert model.width == 4 and record["steps"] == 4
     assert abs(record["test_bits_per_byte"] - 8) < 0.5
@@ -507,12 +628,22 @@ def test_the_check_command_fails_on_a_disagreement(monkeypatch, capsys):
 def test_tokens_are_shown_escaped_and_with_borders():
     shown = lab.plot.tokens([b"<b>", b" a", b"\n", b"\xe5\xad"], title="x < y")
     assert shown._repr_html_() == shown and shown.count("border:1px") == 4 == shown.count("</span>")
-    assert "&lt;b&gt;" in shown and "<b>x &lt; y</b>" in shown and "␣a" in shown and "↵</span><br>" in shown and "E5 AD" in shown
+    assert (
+        "&lt;b&gt;" in shown
+        and "<b>x &lt; y</b>" in shown
+        and "␣a" in shown
+        and "↵</span><br>" in shown
+        and "E5 AD" in shown
+    )
 
 
 def test_interface_strings_and_vocabularies():
     strings = lab.data.ui_strings()
-    assert len(strings) == 98 and strings["de"]["Save"] == "Sichern" and min(map(len, strings.values())) >= 20
+    assert (
+        len(strings) == 98
+        and strings["de"]["Save"] == "Sichern"
+        and min(map(len, strings.values())) >= 20
+    )
     assert lab.data.vocabulary("gpt2").name == "vocab.bpe"
     with pytest.raises(ValueError, match="name must be one of gpt2, tekken"):
         lab.data.vocabulary("gpt5")

@@ -16,9 +16,22 @@ def subclasses(cls):
     return {cls} | {deeper for child in cls.__subclasses__() for deeper in subclasses(child)}
 
 
-MODELS = sorted((m for m in subclasses(LanguageModel) if m.__module__.startswith("minilib.") and m is not LanguageModel), key=lambda m: m.__qualname__)
+MODELS = sorted(
+    (
+        m
+        for m in subclasses(LanguageModel)
+        if m.__module__.startswith("minilib.") and m is not LanguageModel
+    ),
+    key=lambda m: m.__qualname__,
+)
 DECLARED = {pair.fast: pair for pair in PAIRS if inspect.isclass(pair.fast)}
-BUILT = [(model, number) for model in MODELS for number, _ in enumerate(DECLARED[model].cases(np.random.default_rng(0)) if model in DECLARED else [0])]
+BUILT = [
+    (model, number)
+    for model in MODELS
+    for number, _ in enumerate(
+        DECLARED[model].cases(np.random.default_rng(0)) if model in DECLARED else [0]
+    )
+]
 
 
 def build(model, number):
@@ -32,7 +45,9 @@ def build(model, number):
     return made, torch.randint(made.vocab_size, (3, 33))
 
 
-every_model = pytest.mark.parametrize("model,number", BUILT, ids=lambda value: getattr(value, "__name__", value))
+every_model = pytest.mark.parametrize(
+    "model,number", BUILT, ids=lambda value: getattr(value, "__name__", value)
+)
 
 
 def test_there_are_models():
@@ -85,12 +100,16 @@ def test_extending_in_pieces_equals_forward_and_keeps_old_states(model, number):
         pieces.append(logits)
         kept = state if end == 8 else kept
     torch.testing.assert_close(torch.cat(pieces, 1), forward, rtol=1e-10, atol=1e-10)
-    again, _ = model.extend(ids[:, 8:], kept)  # going back to an old state is allowed: nothing changed it
+    again, _ = model.extend(
+        ids[:, 8:], kept
+    )  # going back to an old state is allowed: nothing changed it
     assert torch.equal(again, pieces[-1])
 
 
 @every_model
-@pytest.mark.parametrize("parents", [[-1], [-1, 0, 1, 2, 3, 4], [-1, 0, 0, 1, 1, 2, 5, 5], [-1, -1, 0]], ids=str)
+@pytest.mark.parametrize(
+    "parents", [[-1], [-1, 0, 1, 2, 3, 4], [-1, 0, 0, 1, 1, 2, 5, 5], [-1, -1, 0]], ids=str
+)
 @torch.no_grad()
 def test_a_tree_is_its_paths(model, number, parents):
     """After each node of a tree: the logits, and the way on, of having read the path to it and nothing else."""
@@ -103,13 +122,23 @@ def test_a_tree_is_its_paths(model, number, parents):
         alone, state = model.extend(tree[:, path], before)
         torch.testing.assert_close(logits[:, node], alone[:, -1], rtol=1e-10, atol=1e-10)
         followed = model.follow(tree, torch.tensor([path] * 3), before, after)
-        torch.testing.assert_close(model.extend(ids[:, :3], followed)[0], model.extend(ids[:, :3], state)[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            model.extend(ids[:, :3], followed)[0],
+            model.extend(ids[:, :3], state)[0],
+            rtol=1e-10,
+            atol=1e-10,
+        )
     same_length = [path for path in paths if len(path) == 2][:3]
     if len(same_length) > 1:  # every row may go its own way
         rows = torch.tensor((same_length * 3)[:3])
         _, state = model.extend(tree.gather(1, rows), before)
         followed = model.follow(tree, rows, before, after)
-        torch.testing.assert_close(model.extend(ids[:, :3], followed)[0], model.extend(ids[:, :3], state)[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            model.extend(ids[:, :3], followed)[0],
+            model.extend(ids[:, :3], state)[0],
+            rtol=1e-10,
+            atol=1e-10,
+        )
 
 
 @every_model
@@ -166,16 +195,30 @@ def logits_of(*p):
 
 def test_probabilities_by_hand():
     p = logits_of(0.5, 0.3, 0.2)
-    torch.testing.assert_close(probabilities(p, top_k=2), torch.tensor([[5 / 8, 3 / 8, 0]], dtype=torch.float64))
-    torch.testing.assert_close(probabilities(p, top_p=0.6), torch.tensor([[5 / 8, 3 / 8, 0]], dtype=torch.float64))
-    torch.testing.assert_close(probabilities(p, top_p=0.5), torch.tensor([[1.0, 0, 0]], dtype=torch.float64))
-    torch.testing.assert_close(probabilities(p, temperature=0.5), torch.tensor([[25 / 38, 9 / 38, 4 / 38]], dtype=torch.float64))
+    torch.testing.assert_close(
+        probabilities(p, top_k=2), torch.tensor([[5 / 8, 3 / 8, 0]], dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        probabilities(p, top_p=0.6), torch.tensor([[5 / 8, 3 / 8, 0]], dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        probabilities(p, top_p=0.5), torch.tensor([[1.0, 0, 0]], dtype=torch.float64)
+    )
+    torch.testing.assert_close(
+        probabilities(p, temperature=0.5),
+        torch.tensor([[25 / 38, 9 / 38, 4 / 38]], dtype=torch.float64),
+    )
     assert probabilities(p, temperature=0).tolist() == [[1, 0, 0]]
 
 
 def test_sample_inverts_the_cumulative_distribution():
     p = logits_of(0.5, 0.3, 0.2).expand(4, 3)
-    assert sample(p, torch.tensor([0.0, 0.49, 0.5, 0.99], dtype=torch.float64)).tolist() == [0, 0, 1, 2]
+    assert sample(p, torch.tensor([0.0, 0.49, 0.5, 0.99], dtype=torch.float64)).tolist() == [
+        0,
+        0,
+        1,
+        2,
+    ]
 
 
 def test_samples_have_the_frequencies_of_the_distribution():
@@ -188,7 +231,16 @@ def test_samples_have_the_frequencies_of_the_distribution():
     assert counts[3] == 0
 
 
-@pytest.mark.parametrize("bad", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+    ],
+)
 def test_sampling_refuses(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         sample(torch.zeros(1, 3), torch.zeros(1), **bad)
@@ -204,5 +256,7 @@ def test_shapes_are_refused():
 
 
 def test_uniform_loss_is_the_log_of_the_vocabulary():
-    loss = language_model.next_symbol_loss(torch.zeros(2, 3, 7), torch.zeros(2, 3, dtype=torch.int64))
+    loss = language_model.next_symbol_loss(
+        torch.zeros(2, 3, 7), torch.zeros(2, 3, dtype=torch.int64)
+    )
     torch.testing.assert_close(loss, torch.tensor(7.0).log())

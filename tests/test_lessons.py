@@ -28,7 +28,9 @@ def test_committed_as_executed_from_a_fresh_kernel(path):
     code = cells(path)
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
-    assert not any(output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs)
+    assert not any(
+        output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs
+    )
     assert not re.search(r"/(home|root|tmp|Users|work)/", path.read_text())
     assert path.stat().st_size <= 1_000_000
     assert max(source(cell).count("\n") + 1 for cell in code) <= 25
@@ -42,7 +44,9 @@ def test_noise_is_followed_by_an_assert_and_nothing_else_is_ignored(path):
         marks = set(re.findall(r"NBVAL_\w+", source(cell)))
         assert marks <= {"NBVAL_IGNORE_OUTPUT"}
         if marks and "plt.show()" not in source(cell):
-            assert any("assert" in source(near) for near in code[i : i + 4]), f"cell {i + 1} ignores its output and nothing asserts what it shows"
+            assert any("assert" in source(near) for near in code[i : i + 4]), (
+                f"cell {i + 1} ignores its output and nothing asserts what it shows"
+            )
 
 
 @every_lesson
@@ -59,7 +63,17 @@ def checks(path):
     for cell in cells(path):
         if "raise NotImplementedError  # your turn" in source(cell):
             body = ast.parse(source(cell)).body
-            found.append((body[-1], [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))], cell))
+            found.append(
+                (
+                    body[-1],
+                    [
+                        node.name
+                        for node in body
+                        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                    ],
+                    cell,
+                )
+            )
     return found
 
 
@@ -72,7 +86,10 @@ def test_solutions_pass_the_notebooks_checks(path):
     exec(compile(solution.read_text(), str(solution), "exec"), namespace)
     for expression, names, cell in exercises:
         assert isinstance(expression, ast.Expr), f"the exercise {names} must end with its check"
-        said = "".join("".join(output.get("data", {}).get("text/plain", output.get("text", ""))) for output in cell["outputs"])
+        said = "".join(
+            "".join(output.get("data", {}).get("text/plain", output.get("text", "")))
+            for output in cell["outputs"]
+        )
         assert "not attempted yet" in said
         assert set(names) <= set(namespace), f"{solution.name} lacks {names}"
         report = eval(compile(ast.Expression(expression.value), path.name, "eval"), namespace)

@@ -13,7 +13,17 @@ from minilib.language_model import LanguageModel, check_ids, tree_mask
 from minilib.lstm import LSTM
 from minilib.naive import language_model as naive_language_model
 from minilib.naive import speculative as naive
-from minilib.speculative import BONUS, CORRECTION, DRAFT, Staged, residual, speculative, verify, verify_tree, widened
+from minilib.speculative import (
+    BONUS,
+    CORRECTION,
+    DRAFT,
+    Staged,
+    residual,
+    speculative,
+    verify,
+    verify_tree,
+    widened,
+)
 from minilib.transformer import Transformer
 
 
@@ -43,7 +53,9 @@ def text_probability(model, prompt, text, **how):
     """Of a text after a prompt, by the definition of `probabilities`."""
     ids, total = [0, *prompt], 1.0
     for x in text:
-        total *= naive_language_model.probabilities(model.logits[ids[-2], ids[-1]][None].numpy(), *how.values())[0, x]
+        total *= naive_language_model.probabilities(
+            model.logits[ids[-2], ids[-1]][None].numpy(), *how.values()
+        )[0, x]
         ids.append(x)
     return total
 
@@ -110,11 +122,23 @@ class Script:
             for i in range(1, len(parents)):
                 if parents[i] == node:
                     kept, u[b, i] = self.keep(wanted[ids[b, i]], q[b, i, ids[b, i]].item())
-                    node, wanted = (i, p[b, i].numpy()) if kept else (node, naive.residual(wanted, q[b, i].numpy()))
+                    node, wanted = (
+                        (i, p[b, i].numpy())
+                        if kept
+                        else (node, naive.residual(wanted, q[b, i].numpy()))
+                    )
         return self.real["verify_tree"](p, q, ids, parents, u)
 
 
-HOWS = [(1.0, None, None), (0.6, None, None), (1.7, None, None), (1.0, 2, None), (1.0, None, 0.7), (1.4, 2, 0.8), (0, None, None)]
+HOWS = [
+    (1.0, None, None),
+    (0.6, None, None),
+    (1.7, None, None),
+    (1.0, 2, None),
+    (1.0, None, 0.7),
+    (1.4, 2, 0.8),
+    (0, None, None),
+]
 PROMPT = [1, 2]
 
 
@@ -138,7 +162,16 @@ def one_round(script, target, draft, gamma, how, prompt=PROMPT):
     return total
 
 
-@pytest.mark.parametrize("gamma,how", [*itertools.product([1, 2, (2,), (3,)], HOWS), ((2, 1), HOWS[0]), ((2, 1), HOWS[3]), ((2, 2), HOWS[5])], ids=str)
+@pytest.mark.parametrize(
+    "gamma,how",
+    [
+        *itertools.product([1, 2, (2,), (3,)], HOWS),
+        ((2, 1), HOWS[0]),
+        ((2, 1), HOWS[3]),
+        ((2, 2), HOWS[5]),
+    ],
+    ids=str,
+)
 def test_one_round_has_the_targets_distribution(gamma, how, monkeypatch):
     target, how = table(0), how_of(*how)
     found = one_round(Script(monkeypatch), target, table(1), gamma, how)
@@ -156,33 +189,69 @@ def test_one_staged_round_has_the_targets_distribution(gamma, inner, how, monkey
         assert p == pytest.approx(text_probability(target, PROMPT, text, **how), abs=1e-12)
 
 
-@pytest.mark.parametrize("gamma,inner", [((2,), 1), ((2, 1), 1), ((1, 2), 1), ((2, 2), (2,)), ((2, 1), Staged(table(2, V=2), table(3, V=2), 1))], ids=str)
+@pytest.mark.parametrize(
+    "gamma,inner",
+    [
+        ((2,), 1),
+        ((2, 1), 1),
+        ((1, 2), 1),
+        ((2, 2), (2,)),
+        ((2, 1), Staged(table(2, V=2), table(3, V=2), 1)),
+    ],
+    ids=str,
+)
 def test_one_round_of_a_staged_tree_has_the_targets_distribution(gamma, inner, monkeypatch):
     """Two symbols, as every branch multiplies what can happen; last, a draft for the draft of the draft."""
     target, how = table(0, V=2), how_of(1.0, None, None)
-    draft = Staged(table(1, V=2), inner, 1) if isinstance(inner, Staged) else Staged(table(1, V=2), table(2, V=2), inner)
+    draft = (
+        Staged(table(1, V=2), inner, 1)
+        if isinstance(inner, Staged)
+        else Staged(table(1, V=2), table(2, V=2), inner)
+    )
     found = one_round(Script(monkeypatch), target, draft, gamma, how, prompt=[1, 0])
     for text, p in found.items():
         assert p == pytest.approx(text_probability(target, [1, 0], text, **how), abs=1e-12)
 
 
-@pytest.mark.parametrize("draft,gamma,length", [(table(1), 1, 3), (table(1), (2,), 2), (Staged(table(1), table(2), 1), 1, 2)], ids=["chain", "tree", "staged"])
+@pytest.mark.parametrize(
+    "draft,gamma,length",
+    [(table(1), 1, 3), (table(1), (2,), 2), (Staged(table(1), table(2), 1), 1, 2)],
+    ids=["chain", "tree", "staged"],
+)
 def test_several_rounds_have_the_targets_distribution(draft, gamma, length, monkeypatch):
     """With what lies between rounds: the states go back, and the next round begins where this one ended."""
     target, total = table(0), {}
-    for weight, text in Script(monkeypatch).outcomes(lambda: tuple(speculative(target, draft, torch.tensor([PROMPT]), length, gamma=gamma).ids[0, 2:].tolist())):
+    for weight, text in Script(monkeypatch).outcomes(
+        lambda: tuple(
+            speculative(target, draft, torch.tensor([PROMPT]), length, gamma=gamma)
+            .ids[0, 2:]
+            .tolist()
+        )
+    ):
         total[text] = total.get(text, 0.0) + weight
     for text in itertools.product(range(3), repeat=length):
-        assert total[text] == pytest.approx(text_probability(target, PROMPT, text, **how_of(1.0, None, None)), abs=1e-12)
+        assert total[text] == pytest.approx(
+            text_probability(target, PROMPT, text, **how_of(1.0, None, None)), abs=1e-12
+        )
 
 
 def test_rows_of_a_batch_are_exact_together(monkeypatch):
     """All rows advance by the least, and still the joint distribution is the product of the target's: no row's luck shows in another's text."""
     target, draft, prompts, total = table(0, V=2), table(1, V=2), [[0, 1], [1, 0]], {}
-    for weight, ids in Script(monkeypatch).outcomes(lambda: speculative(target, draft, torch.tensor(prompts), 2, gamma=1).ids[:, 2:].flatten().tolist()):
+    for weight, ids in Script(monkeypatch).outcomes(
+        lambda: (
+            speculative(target, draft, torch.tensor(prompts), 2, gamma=1)
+            .ids[:, 2:]
+            .flatten()
+            .tolist()
+        )
+    ):
         total[tuple(ids)] = total.get(tuple(ids), 0.0) + weight
     for text in itertools.product(range(2), repeat=4):
-        want = [text_probability(target, prompt, part, **how_of(1.0, None, None)) for prompt, part in zip(prompts, (text[:2], text[2:]), strict=True)]
+        want = [
+            text_probability(target, prompt, part, **how_of(1.0, None, None))
+            for prompt, part in zip(prompts, (text[:2], text[2:]), strict=True)
+        ]
         assert total[text] == pytest.approx(want[0] * want[1], abs=1e-12)
 
 
@@ -202,7 +271,10 @@ def test_enumeration_sees_a_wrong_rule(gamma, wrong, monkeypatch):
     target, how = table(0), how_of(1.0, None, None)
     monkeypatch.setattr(module, "residual", wrong)
     found = one_round(Script(monkeypatch), target, table(1), gamma, how)
-    assert max(abs(p - text_probability(target, PROMPT, text, **how)) for text, p in found.items()) > 1e-2
+    assert (
+        max(abs(p - text_probability(target, PROMPT, text, **how)) for text, p in found.items())
+        > 1e-2
+    )
 
 
 # -- exact, by counting ----------------------------------------------------------------------------------------
@@ -223,7 +295,9 @@ def drafts_for(target):
     plain = speculative(target, target, torch.tensor([[0]]), 400, seed=9).ids[0].numpy()
     nets = {"lstm": LSTM(V, 8).double(), "transformer": Transformer(V, 8, 1, 2, 16).double()}
     for net in nets.values():
-        net.output.data *= 1.5 / net(torch.randint(V, (1, 200))).std()  # a fresh net bets near uniform; these have opinions
+        net.output.data *= (
+            1.5 / net(torch.randint(V, (1, 200))).std()
+        )  # a fresh net bets near uniform; these have opinions
     return {"counts": bigrams(plain), **nets}
 
 
@@ -245,7 +319,18 @@ def chi_square(ids, temperature):
 def counted(draft, way, temperature):
     gamma, rows = WAYS[way]
     length = 800 if rows == 1 else 200
-    return chi_square(speculative(TARGET, DRAFTS[draft], torch.zeros(rows, 2, dtype=torch.int64), length, gamma=gamma, temperature=temperature, seed=1).ids[:, 2:], temperature)
+    return chi_square(
+        speculative(
+            TARGET,
+            DRAFTS[draft],
+            torch.zeros(rows, 2, dtype=torch.int64),
+            length,
+            gamma=gamma,
+            temperature=temperature,
+            seed=1,
+        ).ids[:, 2:],
+        temperature,
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
@@ -271,9 +356,17 @@ def test_the_text_is_the_definitions_to_the_byte():
     target, draft, prompts, gamma = table(0, 4), table(1, 4), [[1, 2], [3, 0], [2, 2]], 3
     ours = speculative(target, draft, torch.tensor(prompts), 40, gamma=gamma, seed=4)
     generator = torch.Generator().manual_seed(4)
-    uniforms = np.array([torch.rand(3, 2 * gamma + 1, generator=generator, dtype=torch.float64).numpy() for _ in range(60)])
+    uniforms = np.array(
+        [
+            torch.rand(3, 2 * gamma + 1, generator=generator, dtype=torch.float64).numpy()
+            for _ in range(60)
+        ]
+    )
     after = lambda model: lambda text: np.exp(model.logits[text[-2], text[-1]].numpy())
-    assert ours.ids[:, 2:].tolist() == naive.speculative(after(target), after(draft), prompts, 40, gamma, uniforms).tolist()
+    assert (
+        ours.ids[:, 2:].tolist()
+        == naive.speculative(after(target), after(draft), prompts, 40, gamma, uniforms).tolist()
+    )
 
 
 @torch.no_grad()
@@ -316,7 +409,12 @@ def test_states_go_back_to_what_was_kept(model, number, gamma):
     model, ids = build(model, number)
     gamma = gamma if model.vocab_size > 1 else 2
     random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
-    for draft in (cousin(model), random, Staged(cousin(model), random, 2), Staged(random, Staged(cousin(model), random, 1), 2)):
+    for draft in (
+        cousin(model),
+        random,
+        Staged(cousin(model), random, 2),
+        Staged(random, Staged(cousin(model), random, 1), 2),
+    ):
         decoder = module._Decoder(model, draft, gamma, {}, torch.Generator().manual_seed(2))
         decoder.start(ids[:2, :5])
         text = ids[:2, :5]
@@ -327,7 +425,9 @@ def test_states_go_back_to_what_was_kept(model, number, gamma):
                 readers.append(getattr(readers[-1].drafter, "pair", readers[-1].drafter))
             for reader in readers:
                 logits, _ = reader.model.extend(reader.pending, reader.state)
-                torch.testing.assert_close(logits[:, -1], reader.model(text)[:, -1], rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(
+                    logits[:, -1], reader.model(text)[:, -1], rtol=1e-9, atol=1e-9
+                )
 
 
 # -- how many, how fast ----------------------------------------------------------------------------------------------
@@ -336,15 +436,23 @@ def test_states_go_back_to_what_was_kept(model, number, gamma):
 def test_a_draft_equal_to_the_target_is_always_kept():
     target = table(0)
     got = speculative(target, table(0), torch.tensor([[1]]), 12, gamma=3)
-    assert got.calls == 3 and got.writer[0].tolist() == 3 * [DRAFT, DRAFT, DRAFT, BONUS] and got.alpha == 1
+    assert (
+        got.calls == 3
+        and got.writer[0].tolist() == 3 * [DRAFT, DRAFT, DRAFT, BONUS]
+        and got.alpha == 1
+    )
 
 
 @pytest.mark.parametrize("gamma", [(1, 2, 1), (2, 1, 1), (1, 1, 2)], ids=str)
 def test_a_staged_tree_that_overshoots_a_fork_goes_back(gamma):
     """The inner pair, all alike, writes four symbols where the tree has room for one or two: every round must still be kept to its end."""
     first, second = np.indices((7, 7))
-    sums = Table(5 * np.eye(7)[(first + second + 1) % 7])  # the next symbol depends on both before it
-    got = speculative(sums, Staged(sums, sums, 3), torch.tensor([[1]]), 16, gamma=gamma, temperature=0)
+    sums = Table(
+        5 * np.eye(7)[(first + second + 1) % 7]
+    )  # the next symbol depends on both before it
+    got = speculative(
+        sums, Staged(sums, sums, 3), torch.tensor([[1]]), 16, gamma=gamma, temperature=0
+    )
     assert got.calls == 4 and got.alpha == 1
 
 
@@ -352,8 +460,15 @@ def test_a_draft_that_is_never_right_costs_a_call_a_symbol():
     one = Table(np.broadcast_to([0.0, -1e9, -1e9], (3, 3, 3)))
     other = Table(np.broadcast_to([-1e9, 0.0, -1e9], (3, 3, 3)))
     got = speculative(one, other, torch.tensor([[0]]), 7, gamma=4)
-    assert got.calls == 7 and (got.writer == CORRECTION).all() and got.alpha == 0 and (got.ids == 0).all()
-    assert speculative(one, other, torch.tensor([[0]]), 7, gamma=(3,)).calls < 7  # the third of three different symbols is right
+    assert (
+        got.calls == 7
+        and (got.writer == CORRECTION).all()
+        and got.alpha == 0
+        and (got.ids == 0).all()
+    )
+    assert (
+        speculative(one, other, torch.tensor([[0]]), 7, gamma=(3,)).calls < 7
+    )  # the third of three different symbols is right
 
 
 @pytest.mark.parametrize("gamma", [1, 3, 5])
@@ -365,14 +480,23 @@ def test_symbols_for_each_call_follow_the_formula(gamma):
     alpha = np.minimum(p, q).sum()
     got = speculative(target, draft, torch.tensor([[0]]), 1200, gamma=gamma)
     chance = np.array([alpha**k * (1 - alpha) for k in range(gamma)] + [alpha**gamma])
-    spread = np.sqrt((chance * np.arange(1, gamma + 2) ** 2).sum() - naive.expected_symbols(np.array([alpha]), gamma)[0] ** 2)
-    assert abs(got.ids.shape[1] / got.calls - naive.expected_symbols(np.array([alpha]), gamma)[0]) < 4 * spread / got.calls**0.5 + 2 * gamma / got.calls
+    spread = np.sqrt(
+        (chance * np.arange(1, gamma + 2) ** 2).sum()
+        - naive.expected_symbols(np.array([alpha]), gamma)[0] ** 2
+    )
+    assert (
+        abs(got.ids.shape[1] / got.calls - naive.expected_symbols(np.array([alpha]), gamma)[0])
+        < 4 * spread / got.calls**0.5 + 2 * gamma / got.calls
+    )
     assert abs(got.alpha - alpha) < 4 * (alpha * (1 - alpha) / got.calls) ** 0.5
 
 
 def test_figures_of_the_paper():
     """Leviathan et al., table 1 in part: operations and speed of alpha 0.8 with gamma 5 and of alpha 0.9 with gamma 2 and 10, c near 0."""
-    found = [naive.speedup(np.array([alpha]), gamma, 0.0)[0] for alpha, gamma in [(0.6, 2), (0.7, 3), (0.8, 2), (0.8, 5), (0.9, 2), (0.9, 10)]]
+    found = [
+        naive.speedup(np.array([alpha]), gamma, 0.0)[0]
+        for alpha, gamma in [(0.6, 2), (0.7, 3), (0.8, 2), (0.8, 5), (0.9, 2), (0.9, 10)]
+    ]
     assert found == pytest.approx([1.96, 2.53, 2.44, 3.69, 2.71, 6.86], abs=0.005)
 
 
@@ -383,7 +507,10 @@ def test_it_pays_exactly_where_alpha_exceeds_c():
 
 
 def test_acceptance_rate_is_one_minus_total_variation():
-    p, q = torch.tensor([[0.5, 0.3, 0.2], [1, 0, 0]]).double(), torch.tensor([[0.2, 0.3, 0.5], [0, 0, 1]]).double()
+    p, q = (
+        torch.tensor([[0.5, 0.3, 0.2], [1, 0, 0]]).double(),
+        torch.tensor([[0.2, 0.3, 0.5], [0, 0, 1]]).double(),
+    )
     assert module.acceptance_rate(p, q).item() == pytest.approx((0.7 + 0) / 2)
 
 
@@ -412,7 +539,10 @@ PLAIN, ONE = table(0), torch.tensor([[1]])
 
 @pytest.mark.parametrize("gamma", [0, -1, (), (0,), (2, 0), (4,), 2.5, "3"], ids=str)
 def test_a_gamma_that_drafts_nothing_is_refused(gamma):
-    with pytest.raises(ValueError, match="gamma must be 1 or more, or a tuple of widths from 1 to the 3 symbols there are, got"):
+    with pytest.raises(
+        ValueError,
+        match="gamma must be 1 or more, or a tuple of widths from 1 to the 3 symbols there are, got",
+    ):
         speculative(PLAIN, table(1), ONE, 5, gamma=gamma)
     with pytest.raises(ValueError, match="gamma must be"):
         speculative(PLAIN, Staged(table(1), table(2), gamma), ONE, 5)
@@ -420,17 +550,35 @@ def test_a_gamma_that_drafts_nothing_is_refused(gamma):
 
 def test_a_draft_with_another_alphabet_is_refused():
     for draft in (table(1, V=4), Staged(table(1, V=4), table(2)), Staged(table(1), table(2, V=4))):
-        with pytest.raises(ValueError, match="draft must have the target's alphabet of 3 symbols, got one of 4"):
+        with pytest.raises(
+            ValueError, match="draft must have the target's alphabet of 3 symbols, got one of 4"
+        ):
             speculative(PLAIN, draft, ONE, 5)
 
 
-@pytest.mark.parametrize("bad,error,words", [({"ids": ONE[:, :0]}, ValueError, "ids must have shape"), ({"ids": ONE + 2}, ValueError, "ids must lie in"), ({"ids": ONE.float()}, TypeError, "int64")])
+@pytest.mark.parametrize(
+    "bad,error,words",
+    [
+        ({"ids": ONE[:, :0]}, ValueError, "ids must have shape"),
+        ({"ids": ONE + 2}, ValueError, "ids must lie in"),
+        ({"ids": ONE.float()}, TypeError, "int64"),
+    ],
+)
 def test_bad_prompts_are_refused(bad, error, words):
     with pytest.raises(error, match=words):
         speculative(PLAIN, table(1), length=5, **bad)
 
 
-@pytest.mark.parametrize("bad", [{"length": -1}, {"temperature": -1}, {"temperature": float("nan")}, {"top_k": 0}, {"top_p": 0.0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"length": -1},
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+    ],
+)
 def test_bad_settings_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))} must"):
         speculative(PLAIN, table(1), ONE, **({"length": 5} | bad))
@@ -450,7 +598,12 @@ def test_a_model_that_gives_no_distribution_is_refused(gamma):
 
 
 def test_rows_that_do_not_sum_to_one_are_refused():
-    p, q, ids, u = torch.full((1, 3, 4), 0.25), torch.full((1, 2, 4), 0.25), torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2)
+    p, q, ids, u = (
+        torch.full((1, 3, 4), 0.25),
+        torch.full((1, 2, 4), 0.25),
+        torch.zeros(1, 2, dtype=torch.int64),
+        torch.zeros(1, 2),
+    )
     assert verify(p, q, ids, u)[0].tolist() == [2]
     for bad in (1.1 * p, p - 0.5, p * torch.nan):
         with pytest.raises(ValueError, match="p must have rows ≥ 0 that sum to 1"):
@@ -479,7 +632,10 @@ def test_a_prompt_longer_than_the_context_slides(gamma):
     for p in model.parameters():
         p.data += 0.3 * torch.randn_like(p)
     ids = torch.randint(7, (1, 30))
-    assert torch.equal(speculative(model, cousin(model), ids, 20, gamma=gamma, temperature=0).ids[:, 30:], greedy(model, ids, 20))
+    assert torch.equal(
+        speculative(model, cousin(model), ids, 20, gamma=gamma, temperature=0).ids[:, 30:],
+        greedy(model, ids, 20),
+    )
 
 
 def test_a_tree_sees_ancestors_only():

@@ -23,7 +23,12 @@ def test_a_line_that_was_cut_off_keeps_its_last_stroke():
 
 @pytest.mark.parametrize(
     "bad,words",
-    [([], "at least one, got none"), ([np.zeros((0, 2))], "stroke 0 has"), ([np.zeros((2, 3))], "stroke 0 has"), ([STROKES[0], np.array([[np.nan, 1.0]])], "finite numbers, stroke 1 has nan")],
+    [
+        ([], "at least one, got none"),
+        ([np.zeros((0, 2))], "stroke 0 has"),
+        ([np.zeros((2, 3))], "stroke 0 has"),
+        ([STROKES[0], np.array([[np.nan, 1.0]])], "finite numbers, stroke 1 has nan"),
+    ],
 )
 def test_bad_strokes_are_refused(bad, words):
     with pytest.raises(ValueError, match=f"strokes must .*{words}"):
@@ -71,12 +76,16 @@ def test_slant_and_size_are_what_was_asked_for():
     points = strokes.write("minimum")
     sheared = points @ np.array([[1, 0, 0], [0.25, 1, 0], [0, 0, 1]])
     assert abs(strokes.slant(sheared) - upright - 0.25) < 1e-5
-    height = lambda **style: np.ptp(np.concatenate(strokes.to_strokes(strokes.write("minimum", **style)))[:, 1])
+    height = lambda **style: np.ptp(
+        np.concatenate(strokes.to_strokes(strokes.write("minimum", **style)))[:, 1]
+    )
     assert abs(height(size=1.5) / height() - 1.5) < 0.03
 
 
 def test_a_style_is_repeatable_and_its_tremor_is_as_large_as_it_says():
-    a, b, c = (strokes.write("the same hand", tremor=0.1, drift=0.1, seed=seed) for seed in (1, 1, 2))
+    a, b, c = (
+        strokes.write("the same hand", tremor=0.1, drift=0.1, seed=seed) for seed in (1, 1, 2)
+    )
     assert np.array_equal(a, b) and not np.array_equal(a, c)
     calm, shaky = (strokes.write("the same hand", tremor=t) for t in (0.0, 0.1))
     error = np.concatenate(strokes.to_strokes(shaky)) - np.concatenate(strokes.to_strokes(calm))
@@ -84,7 +93,12 @@ def test_a_style_is_repeatable_and_its_tremor_is_as_large_as_it_says():
 
 
 def test_text_that_cannot_be_written_is_refused():
-    for text, words in [("", "at least one character"), ("naïve", "got 'ï'"), ("a\nb", "got '\\\\n'"), ("   ", "leaves ink")]:
+    for text, words in [
+        ("", "at least one character"),
+        ("naïve", "got 'ï'"),
+        ("a\nb", "got '\\\\n'"),
+        ("   ", "leaves ink"),
+    ]:
         with pytest.raises(ValueError, match=f"text .*{words}"):
             strokes.write(text)
     for style in ({"size": 0}, {"slant": np.nan}, {"tremor": np.inf}):
@@ -104,9 +118,13 @@ def test_lines_are_of_the_split_and_repeatable():
         for a, b in zip(few, more, strict=False):
             assert a.text == b.text and np.array_equal(a.points, b.points)
         for line in more:
-            assert set(line.text.split()[:-1]) <= set(said.split()) and len(line.text) <= 24  # the last word may be cut
+            assert (
+                set(line.text.split()[:-1]) <= set(said.split()) and len(line.text) <= 24
+            )  # the last word may be cut
             assert np.array_equal(line.points, line.points.astype(np.float32))
-    assert {line.text for line in strokes.lines("train", 50)} != {line.text for line in strokes.lines("train", 50, seed=1)}
+    assert {line.text for line in strokes.lines("train", 50)} != {
+        line.text for line in strokes.lines("train", 50, seed=1)
+    }
 
 
 def test_the_unit_is_the_typical_offset_and_letters_take_a_dozen_points():
@@ -124,7 +142,11 @@ def test_padding_by_hand():
 
 
 def test_lines_that_are_none_are_refused():
-    for line, words in [(("a", np.zeros((0, 3))), "time ≥ 1"), (("a", np.full((2, 3), np.nan)), "finite"), (("", POINTS), "at least one character")]:
+    for line, words in [
+        (("a", np.zeros((0, 3))), "time ≥ 1"),
+        (("a", np.full((2, 3), np.nan)), "finite"),
+        (("", POINTS), "at least one character"),
+    ]:
         with pytest.raises(ValueError, match=words):
             strokes.pad([line])
     with pytest.raises(ValueError, match="lines must be at least one"):

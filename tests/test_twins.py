@@ -11,7 +11,11 @@ from minilib.start_here import softmax
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 PAIRS = twins.load()
-CASES = [(pair, number) for pair in PAIRS for number, _ in enumerate(pair.cases(np.random.default_rng(0)), 1)]
+CASES = [
+    (pair, number)
+    for pair in PAIRS
+    for number, _ in enumerate(pair.cases(np.random.default_rng(0)), 1)
+]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -126,7 +130,9 @@ def test_planted_fault_is_caught(fault, words):
     report = minilib.check(fault, like=log_sum, cases=rows)
     assert not report
     assert words in repr(report)
-    assert repr(report) == repr(minilib.check(fault, like=log_sum, cases=rows))  # nbval compares the text
+    assert repr(report) == repr(
+        minilib.check(fault, like=log_sum, cases=rows)
+    )  # nbval compares the text
 
 
 def test_a_lost_gradient_is_named():
@@ -134,7 +140,9 @@ def test_a_lost_gradient_is_named():
     assert "no gradient reaches input 1" in repr(report)
 
 
-@pytest.mark.parametrize("answer,graded", [(right, "values and gradients"), (right_in_numpy, "values")])
+@pytest.mark.parametrize(
+    "answer,graded", [(right, "values and gradients"), (right_in_numpy, "values")]
+)
 def test_right_answers_pass(answer, graded):
     report = minilib.check(answer, like=log_sum, cases=rows)
     assert report
@@ -187,7 +195,10 @@ def test_modules_are_compared_through_their_state_dict():
     case = next(scaled_cases(np.random.default_rng(0)))
     assert twins.examine(pair, number=1, case=case)[2] is None
     assert twins.examine(pair, scaled, number=1, case=case, mode="numpy")[2] is None
-    assert "no gradient reaches parameter bias" in twins.examine(pair, FrozenBias, number=1, case=case)[2]
+    assert (
+        "no gradient reaches parameter bias"
+        in twins.examine(pair, FrozenBias, number=1, case=case)[2]
+    )
 
 
 def test_a_class_with_other_parameters_is_told_which(monkeypatch):
@@ -203,12 +214,18 @@ def integers(x):
 def test_exact_results_agree_exactly():
     cases = lambda rng: [(rng.integers(100, size=5),)]
     assert minilib.check(lambda x: (x.tolist(), bytes(x.tolist())), like=integers, cases=cases)
-    assert "got 1, expected" in repr(minilib.check(lambda x: ([1] * 5, bytes(5)), like=integers, cases=cases))
-    assert "output[1]: got b" in repr(minilib.check(lambda x: (x.tolist(), bytes(5)), like=integers, cases=cases))
+    assert "got 1, expected" in repr(
+        minilib.check(lambda x: ([1] * 5, bytes(5)), like=integers, cases=cases)
+    )
+    assert "output[1]: got b" in repr(
+        minilib.check(lambda x: (x.tolist(), bytes(5)), like=integers, cases=cases)
+    )
 
 
 def test_complex_gradients_follow_torch():
     definition = lambda z: z * z.conj() + z**2
     cases = lambda rng: [(rng.normal(size=3) + 1j * rng.normal(size=3),)]
     assert minilib.check(lambda z: torch.abs(z) ** 2 + z * z, like=definition, cases=cases)
-    assert not minilib.check(lambda z: torch.abs(z.detach()) ** 2 + z * z, like=definition, cases=cases)
+    assert not minilib.check(
+        lambda z: torch.abs(z.detach()) ** 2 + z * z, like=definition, cases=cases
+    )

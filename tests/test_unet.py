@@ -8,7 +8,18 @@ from torch.nn import functional as F
 from minilib import lab
 from minilib.lab import glyphs as letters
 from minilib.naive import unet as naive
-from minilib.unet import UNet, conv2d, crop, elastic, max_pool, output_size, pixel_loss, tile_predict, up_conv, weight_map
+from minilib.unet import (
+    UNet,
+    conv2d,
+    crop,
+    elastic,
+    max_pool,
+    output_size,
+    pixel_loss,
+    tile_predict,
+    up_conv,
+    weight_map,
+)
 
 ONES = torch.ones(2, dtype=torch.float64)
 
@@ -28,7 +39,10 @@ def test_a_convolution_by_hand():
 
 def test_an_up_convolution_by_hand():
     x, w = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    assert up_conv(x, w, torch.tensor([0.5]))[0, 0].tolist() == [[1.5, 2.5, 2.5, 4.5], [3.5, 4.5, 6.5, 8.5]]
+    assert up_conv(x, w, torch.tensor([0.5]))[0, 0].tolist() == [
+        [1.5, 2.5, 2.5, 4.5],
+        [3.5, 4.5, 6.5, 8.5],
+    ]
 
 
 def test_the_layers_are_torchs():
@@ -37,7 +51,11 @@ def test_the_layers_are_torchs():
     up = normal(3, 4, 2, 2)
     for ours, definition, theirs in [
         (conv2d(x, w, b), naive.conv2d(x.numpy(), w.numpy(), b.numpy()), F.conv2d(x, w, b)),
-        (up_conv(x, up, b), naive.up_conv(x.numpy(), up.numpy(), b.numpy()), F.conv_transpose2d(x, up, b, stride=2)),
+        (
+            up_conv(x, up, b),
+            naive.up_conv(x.numpy(), up.numpy(), b.numpy()),
+            F.conv_transpose2d(x, up, b, stride=2),
+        ),
         (max_pool(x), naive.max_pool(x.numpy()), F.max_pool2d(x, 2, 2)),
     ]:
         torch.testing.assert_close(ours, theirs)
@@ -71,7 +89,9 @@ def test_the_papers_sizes_and_parameters():
     with torch.device("meta"):  # shapes without numbers
         net = UNet(1, 2, 64, 4)
     assert sum(p.numel() for p in net.parameters()) == 31_030_658
-    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    convolutions = [
+        m for m in net.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+    ]
     assert len(convolutions) == 23
     assert net.margin == 184
 
@@ -80,7 +100,9 @@ def test_the_maps_have_the_sizes_of_figure_1():
     with torch.device("meta"):  # shapes without arithmetic
         net, sizes = UNet(1, 2, 64, 4), []
         for layers in net.down:
-            layers.second.register_forward_hook(lambda module, inputs, out: sizes.append(tuple(out.shape[1:3])))
+            layers.second.register_forward_hook(
+                lambda module, inputs, out: sizes.append(tuple(out.shape[1:3]))
+            )
         assert net(torch.empty(1, 1, 572, 572)).shape == (1, 2, 388, 388)
     assert sizes == [(64, 568), (128, 280), (256, 136), (512, 64), (1024, 28)]
 
@@ -91,13 +113,24 @@ def test_allowed_sizes_are_those_that_the_loops_accept(depth):
         try:
             want = naive.output_size(size, depth)
         except ValueError:
-            with pytest.raises(ValueError, match=f"size must be a size that depth {depth} allows, the nearest "):
+            with pytest.raises(
+                ValueError, match=f"size must be a size that depth {depth} allows, the nearest "
+            ):
                 output_size(size, depth)
         else:
             assert output_size(size, depth) == want
 
 
-@pytest.mark.parametrize("size,near", [(571, "556 and 572"), (187, "188, the smallest"), (1, "188, the smallest"), (189, "188 and 204"), (-20, "188, the smallest")])
+@pytest.mark.parametrize(
+    "size,near",
+    [
+        (571, "556 and 572"),
+        (187, "188, the smallest"),
+        (1, "188, the smallest"),
+        (189, "188 and 204"),
+        (-20, "188, the smallest"),
+    ],
+)
 def test_a_refused_size_names_its_neighbours(size, near):
     with pytest.raises(ValueError, match=f"nearest {near}, got {size}"):
         output_size(size, 4)
@@ -106,9 +139,15 @@ def test_a_refused_size_names_its_neighbours(size, near):
 def test_images_of_other_sizes_are_refused():
     net = UNet(1, 2, 1, 2)
     assert net(torch.zeros(1, 1, 44, 48)).shape == (1, 2, 4, 8)
-    with pytest.raises(ValueError, match="height of images must be a size that depth 2 allows, the nearest 88 and 92, got 90"):
+    with pytest.raises(
+        ValueError,
+        match="height of images must be a size that depth 2 allows, the nearest 88 and 92, got 90",
+    ):
         net(torch.zeros(1, 1, 90, 92))
-    with pytest.raises(ValueError, match="width of images must be a size that depth 2 allows, the nearest 44, the smallest, got 40"):
+    with pytest.raises(
+        ValueError,
+        match="width of images must be a size that depth 2 allows, the nearest 44, the smallest, got 40",
+    ):
         net(torch.zeros(1, 1, 44, 40))
     with pytest.raises(ValueError, match="images must have 1 channels, got 3"):
         net(torch.zeros(1, 3, 44, 44))
@@ -129,7 +168,9 @@ def test_the_net_from_torchs_layers():
     for p in net.parameters():
         p.data += 0.1 * torch.randn_like(p)
     x = normal(2, 2, 48, 44)
-    block = lambda m, x: F.relu(F.conv2d(F.relu(F.conv2d(x, m.first.weight, m.first.bias)), m.second.weight, m.second.bias))
+    block = lambda m, x: F.relu(
+        F.conv2d(F.relu(F.conv2d(x, m.first.weight, m.first.bias)), m.second.weight, m.second.bias)
+    )
     a = block(net.down[0], x)  # 44 × 40
     b = block(net.down[1], F.max_pool2d(a, 2))  # 18 × 16
     c = block(net.down[2], F.max_pool2d(b, 2))  # 5 × 4
@@ -154,7 +195,12 @@ def test_without_skips_the_copies_do_not_count():
 def test_weights_start_with_the_papers_spread():
     """Every unit's output has the variance of its inputs before the ReLU doubled it; 5 % is six standard errors of the least tensor's spread."""
     net = UNet(1, 2, 64, 2)
-    for layer, inputs in [(net.down[1].first, 9 * 64), (net.down[2].second, 9 * 256), (net.merge[0].first, 9 * 128), (net.up[1], 256)]:
+    for layer, inputs in [
+        (net.down[1].first, 9 * 64),
+        (net.down[2].second, 9 * 256),
+        (net.merge[0].first, 9 * 128),
+        (net.up[1], 256),
+    ]:
         assert abs(layer.weight.std().item() / (2 / inputs) ** 0.5 - 1) < 0.05
         assert not layer.bias.any()
 
@@ -197,7 +243,9 @@ def test_instances_count_and_not_classes_or_pieces():
 
 def test_two_equal_discs_have_a_symmetric_map():
     y, x = np.mgrid[:15, :25]
-    discs = torch.tensor(((y - 7) ** 2 + (x - 6) ** 2 < 20) + 2 * ((y - 7) ** 2 + (x - 18) ** 2 < 20))[None]
+    discs = torch.tensor(
+        ((y - 7) ** 2 + (x - 6) ** 2 < 20) + 2 * ((y - 7) ** 2 + (x - 18) ** 2 < 20)
+    )[None]
     w = weight_map(discs, ONES)
     torch.testing.assert_close(w, w.flip(2))
     torch.testing.assert_close(w, w.flip(1))
@@ -213,7 +261,9 @@ def test_no_displacement_is_the_identity_and_a_constant_one_a_shift():
     shift = still.clone()
     shift[:, 0], shift[:, 1] = 1, 2
     torch.testing.assert_close(elastic(image, shift)[:, :-1, :-2], image[:, 1:, 2:])
-    torch.testing.assert_close(elastic(image, shift)[:, -1, :-2], image[:, -2, 2:])  # one beyond the edge is one before it
+    torch.testing.assert_close(
+        elastic(image, shift)[:, -1, :-2], image[:, -2, 2:]
+    )  # one beyond the edge is one before it
     half = elastic(image, shift / 2)[:, :-1, :-1]  # half a pixel down, one to the right
     torch.testing.assert_close(half, (image[:, :-1, 1:] + image[:, 1:, 1:]) / 2)
 
@@ -224,7 +274,9 @@ def test_the_field_is_torchs_bicubic_one():
     field = F.interpolate(d, (9, 12), mode="bicubic", align_corners=True)
     y = 2 * (torch.arange(9)[:, None] + field[:, 0]) / 8 - 1
     x = 2 * (torch.arange(12) + field[:, 1]) / 11 - 1
-    want = F.grid_sample(image[:, None], torch.stack([x, y], -1), padding_mode="reflection", align_corners=True)
+    want = F.grid_sample(
+        image[:, None], torch.stack([x, y], -1), padding_mode="reflection", align_corners=True
+    )
     torch.testing.assert_close(elastic(image, d), want[:, 0])
 
 
@@ -238,7 +290,9 @@ def test_labels_stay_labels():
 # -- tiles -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("depth,tiles", [(1, (18, 20, 30)), (2, (44, 48, 60)), (3, (100, 108, 124))])
+@pytest.mark.parametrize(
+    "depth,tiles", [(1, (18, 20, 30)), (2, (44, 48, 60)), (3, (100, 108, 124))]
+)
 def test_tiles_of_any_size_give_the_whole_picture(depth, tiles):
     net = UNet(1, 2, 2, depth).double()
     for height, width in [(37, 50), (1, 3)]:
@@ -256,7 +310,9 @@ def test_inside_the_prediction_is_the_valid_output():
 
 
 def test_the_edge_is_a_mirror():
-    net = lambda x: x  # loses nothing of a tile that is 4 larger than it should be: shows what it read
+    net = lambda x: (
+        x
+    )  # loses nothing of a tile that is 4 larger than it should be: shows what it read
     image = torch.arange(1.0, 7.0).view(1, 1, 1, 6)
     seen = []
     tile_predict(lambda x: seen.append(x[0, 0, 0].tolist()) or x[:, :, 2:-2, 2:-2], image, 10, 4, 2)
@@ -266,45 +322,123 @@ def test_the_edge_is_a_mirror():
 
 def test_tiles_are_refused():
     net = UNet(1, 2, 1, 3)
-    with pytest.raises(ValueError, match="tile must be a size that depth 3 allows, the nearest 92 and 100, got 96"):
+    with pytest.raises(
+        ValueError, match="tile must be a size that depth 3 allows, the nearest 92 and 100, got 96"
+    ):
         net.predict(torch.zeros(1, 1, 50, 50), 96)
-    with pytest.raises(ValueError, match="tile must be at least step = 8 larger"):  # 92 gives 4 pixels: less than a pooling window
+    with pytest.raises(
+        ValueError, match="tile must be at least step = 8 larger"
+    ):  # 92 gives 4 pixels: less than a pooling window
         net.predict(torch.zeros(1, 1, 50, 50), 92)
 
 
 # -- refusals --------------------------------------------------------------------------------------------
 
 REFUSED = [
-    (lambda: conv2d(torch.zeros(1, 2, 5, 5), torch.zeros(3, 1, 3, 3), torch.zeros(3)), "w must have 4 axes and 2 input channels on axis 1"),
-    (lambda: conv2d(torch.zeros(1, 1, 5, 5), torch.zeros(3, 1, 3, 3), torch.zeros(1)), r"b must have shape \(3,\)"),
-    (lambda: conv2d(torch.zeros(1, 1, 2, 5), torch.zeros(3, 1, 3, 3), torch.zeros(3)), r"x must be at least as large as the kernel \(3, 3\), got \(2, 5\)"),
-    (lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(3, 2, 2, 2), torch.zeros(2)), "2 input channels on axis 0"),
-    (lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(2, 1, 3, 3), torch.zeros(1)), r"w must have 2 × 2 kernels, got \(3, 3\)"),
-    (lambda: max_pool(torch.zeros(1, 1, 4, 5)), r"x must have even height and width, 2 or more, got \(4, 5\)"),
-    (lambda: max_pool(torch.zeros(1, 1, 0, 4)), r"x must have even height and width, 2 or more, got \(0, 4\)"),
+    (
+        lambda: conv2d(torch.zeros(1, 2, 5, 5), torch.zeros(3, 1, 3, 3), torch.zeros(3)),
+        "w must have 4 axes and 2 input channels on axis 1",
+    ),
+    (
+        lambda: conv2d(torch.zeros(1, 1, 5, 5), torch.zeros(3, 1, 3, 3), torch.zeros(1)),
+        r"b must have shape \(3,\)",
+    ),
+    (
+        lambda: conv2d(torch.zeros(1, 1, 2, 5), torch.zeros(3, 1, 3, 3), torch.zeros(3)),
+        r"x must be at least as large as the kernel \(3, 3\), got \(2, 5\)",
+    ),
+    (
+        lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(3, 2, 2, 2), torch.zeros(2)),
+        "2 input channels on axis 0",
+    ),
+    (
+        lambda: up_conv(torch.zeros(1, 2, 5, 5), torch.zeros(2, 1, 3, 3), torch.zeros(1)),
+        r"w must have 2 × 2 kernels, got \(3, 3\)",
+    ),
+    (
+        lambda: max_pool(torch.zeros(1, 1, 4, 5)),
+        r"x must have even height and width, 2 or more, got \(4, 5\)",
+    ),
+    (
+        lambda: max_pool(torch.zeros(1, 1, 0, 4)),
+        r"x must have even height and width, 2 or more, got \(0, 4\)",
+    ),
     (lambda: crop(torch.zeros(4, 4), 2, 2), "x must be floats of shape"),
     (lambda: max_pool(torch.zeros(4, 4)), "x must be floats of shape"),
     (lambda: naive.max_pool(np.zeros((1, 1, 3, 4))), "x must have even sides, got 3 × 4"),
-    (lambda: crop(torch.zeros(1, 1, 4, 4), 5, 2), "height and width must lie in 1 to 4 and 1 to 4, got 5 and 2"),
+    (
+        lambda: crop(torch.zeros(1, 1, 4, 4), 5, 2),
+        "height and width must lie in 1 to 4 and 1 to 4, got 5 and 2",
+    ),
     (lambda: UNet(channels=0), "channels must be 1 or more"),
     (lambda: UNet(depth=-1), "depth 0 or more"),
     (lambda: output_size(10, -1), "depth must be 0 or more, got -1"),
-    (lambda: pixel_loss(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 4, dtype=torch.int64), torch.zeros(1, 3, 3)), r"labels must have shape \(1, 3, 3\), as logits have, got \(1, 3, 4\)"),
-    (lambda: pixel_loss(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.int64), torch.zeros(3, 3)), r"weights must have shape \(1, 3, 3\)"),
-    (lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 2), torch.ones(1, 1, 1)), "labels must be int64 from 0 to 1, got torch.int64 from 2 to 2"),
-    (lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), "labels must be int64 from 0 to 1, got torch.float32"),
-    (lambda: pixel_loss(torch.zeros(0, 2, 1, 1), torch.zeros(0, 1, 1, dtype=torch.int64), torch.ones(0, 1, 1)), "logits must have at least one pixel"),
-    (lambda: weight_map(torch.zeros(1, 3, 3), torch.ones(2)), "instances must be integers of shape"),
+    (
+        lambda: pixel_loss(
+            torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 4, dtype=torch.int64), torch.zeros(1, 3, 3)
+        ),
+        r"labels must have shape \(1, 3, 3\), as logits have, got \(1, 3, 4\)",
+    ),
+    (
+        lambda: pixel_loss(
+            torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, dtype=torch.int64), torch.zeros(3, 3)
+        ),
+        r"weights must have shape \(1, 3, 3\)",
+    ),
+    (
+        lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 2), torch.ones(1, 1, 1)),
+        "labels must be int64 from 0 to 1, got torch.int64 from 2 to 2",
+    ),
+    (
+        lambda: pixel_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)),
+        "labels must be int64 from 0 to 1, got torch.float32",
+    ),
+    (
+        lambda: pixel_loss(
+            torch.zeros(0, 2, 1, 1), torch.zeros(0, 1, 1, dtype=torch.int64), torch.ones(0, 1, 1)
+        ),
+        "logits must have at least one pixel",
+    ),
+    (
+        lambda: weight_map(torch.zeros(1, 3, 3), torch.ones(2)),
+        "instances must be integers of shape",
+    ),
     (lambda: weight_map(torch.zeros(0, 3, 3, dtype=torch.int64), torch.ones(2)), "batch 1 or more"),
-    (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2, dtype=torch.int64)), "a float dtype"),
-    (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(3)), r"class_weight must have shape \(2,\)"),
-    (lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2), sigma=0), "sigma be positive, got .* and 0"),
-    (lambda: elastic(torch.zeros(1, 1, 3, 3), torch.zeros(1, 2, 3, 3)), r"images must have shape \(batch, height, width\)"),
-    (lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(1, 2, 3, 3)), r"displacement must be floats of shape \(2, 2, g, g\), g 1 or more, got torch.float32 of shape \(1, 2, 3, 3\)"),
+    (
+        lambda: weight_map(
+            torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
+        ),
+        "a float dtype",
+    ),
+    (
+        lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(3)),
+        r"class_weight must have shape \(2,\)",
+    ),
+    (
+        lambda: weight_map(torch.zeros(1, 3, 3, dtype=torch.int64), torch.ones(2), sigma=0),
+        "sigma be positive, got .* and 0",
+    ),
+    (
+        lambda: elastic(torch.zeros(1, 1, 3, 3), torch.zeros(1, 2, 3, 3)),
+        r"images must have shape \(batch, height, width\)",
+    ),
+    (
+        lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(1, 2, 3, 3)),
+        r"displacement must be floats of shape \(2, 2, g, g\), g 1 or more, got torch.float32 of shape \(1, 2, 3, 3\)",
+    ),
     (lambda: elastic(torch.zeros(2, 3, 3), torch.zeros(2, 2, 0, 0)), "g 1 or more"),
-    (lambda: elastic(torch.zeros(1, 3, 3), torch.zeros(1, 2, 3, 3, dtype=torch.int64)), "displacement must be floats"),
-    (lambda: UNet(1, 2, 1, 1).predict(torch.zeros(1, 1, 0, 5)), "images must have at least one pixel and step be 1 or more, got 0 × 5 and 2"),
-    (lambda: tile_predict(lambda x: x, torch.zeros(1, 1, 4, 4), 4, 0, 0), "step be 1 or more, got 4 × 4 and 0"),
+    (
+        lambda: elastic(torch.zeros(1, 3, 3), torch.zeros(1, 2, 3, 3, dtype=torch.int64)),
+        "displacement must be floats",
+    ),
+    (
+        lambda: UNet(1, 2, 1, 1).predict(torch.zeros(1, 1, 0, 5)),
+        "images must have at least one pixel and step be 1 or more, got 0 × 5 and 2",
+    ),
+    (
+        lambda: tile_predict(lambda x: x, torch.zeros(1, 1, 4, 4), 4, 0, 0),
+        "step be 1 or more, got 4 × 4 and 0",
+    ),
 ]
 
 
@@ -341,7 +475,10 @@ def test_letters_come_near_and_never_meet():
     instances = lab.data.glyphs("train", 8, 92).instances
     close = 0
     for dy, dx in itertools.product(range(3), range(-2, 3)):
-        a, b = instances[:, dy:, max(dx, 0) : 92 + min(dx, 0)], instances[:, : 92 - dy, max(-dx, 0) : 92 + min(-dx, 0)]
+        a, b = (
+            instances[:, dy:, max(dx, 0) : 92 + min(dx, 0)],
+            instances[:, : 92 - dy, max(-dx, 0) : 92 + min(-dx, 0)],
+        )
         meet = ((a != b) & (a > 0) & (b > 0)).sum()
         if max(dy, abs(dx)) == 1:
             assert meet == 0

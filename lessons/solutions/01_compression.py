@@ -18,7 +18,9 @@ def my_divergence(p, q):
 
 
 def my_better_model(nats_per_token, bytes_per_token):
-    return int(np.argmin(nats_per_token / bytes_per_token))  # bits per byte, but for a factor
+    return int(
+        np.argmin(nats_per_token / bytes_per_token)
+    )  # bits per byte, but for a factor
 
 
 # 2. Predicted: about 0.085 bits a byte. Of 4096, 256 are given away, one to each byte, which costs log2(4096 / 3840) = 0.09;

@@ -24,7 +24,9 @@ def is_broken(net):
     rng = np.random.default_rng(0)
     params, ids = naive.patient_params(rng), rng.integers(11, size=(4, 7))
     loss = lambda p: naive.softmax_xent(net(p, ids)[:, :-1], ids[:, 1:])
-    logits = lambda ids: net({name: Var(value) for name, value in params.items()}, ids).data
+    logits = lambda ids: (
+        net({name: Var(value) for name, value in params.items()}, ids).data
+    )
     value, grads = naive.gradients(loss, params)
     later = ids.copy()
     later[:, 4:] = (later[:, 4:] + 1) % 11
@@ -32,7 +34,9 @@ def is_broken(net):
         abs(value / math.log(11) - 1) > 0.05
         or any(not g.any() for g in grads.values())
         or max(naive.gradcheck(loss, params).values()) > 1e-6
-        or not np.array_equal(logits(later)[:, :4], logits(ids)[:, :4])  # the future leaks
+        or not np.array_equal(
+            logits(later)[:, :4], logits(ids)[:, :4]
+        )  # the future leaks
         or not np.allclose(logits(ids[:1]), logits(ids)[:1])  # the rows of a batch mix
     )
 

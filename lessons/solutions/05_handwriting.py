@@ -14,7 +14,10 @@ def my_rho_gradient(y, x):
     size, sign = np.abs(rho_hat), np.where(rho_hat < 0, -1, 1)
     q = size + np.log1p(np.exp(-2 * size)) - np.log(2)  # ln cosh ρ̂
     left = 2 / (1 + np.exp(2 * size))  # 1 - |ρ|
-    ur, vr = u - sign * v + sign * left * v, v - sign * u + sign * left * u  # u - ρv and v - ρu
+    ur, vr = (
+        u - sign * v + sign * left * v,
+        v - sign * u + sign * left * u,
+    )  # u - ρv and v - ρu
     logs = pi - s1 - s2 + q - 0.5 * (v**2 + (ur * np.exp(q)) ** 2)
     gamma = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
     return gamma * (np.exp(2 * q) * ur * vr + np.tanh(rho_hat))
@@ -27,15 +30,23 @@ def points_and_outputs(rng):
 
 
 def my_change(a, b):
-    return np.log(a) + np.log(b)  # a density is per unit of area, and the area grows by a b
+    return np.log(a) + np.log(
+        b
+    )  # a density is per unit of area, and the area grows by a b
 
 
 def change_by_density(a, b):
     y, scale = np.random.default_rng(0).normal(size=7), np.array([a, b, 1.0])
-    scaled = y + np.array([0, 0, y[2] * (a - 1), y[3] * (b - 1), np.log(a), np.log(b), 0])
-    return naive.log_density(y, np.array([0.3, -0.2, 0.0])) - naive.log_density(scaled, scale * np.array([0.3, -0.2, 0.0]))
+    scaled = y + np.array(
+        [0, 0, y[2] * (a - 1), y[3] * (b - 1), np.log(a), np.log(b), 0]
+    )
+    return naive.log_density(y, np.array([0.3, -0.2, 0.0])) - naive.log_density(
+        scaled, scale * np.array([0.3, -0.2, 0.0])
+    )
 
 
 def my_slant(points):
-    drawn = points[1:, :2][points[:-1, 2] == 0]  # after a lift the pen moves through the air
+    drawn = points[1:, :2][
+        points[:-1, 2] == 0
+    ]  # after a lift the pen moves through the air
     return float((drawn[:, 0] * drawn[:, 1]).sum() / (drawn[:, 1] ** 2).sum())

@@ -19,26 +19,42 @@ def my_window(q, k, v, window):
 
 def by_dense_mask(q, k, v, window):
     t, s = np.mgrid[: len(q), : len(q)]
-    return naive.attention(q[None, None], k[None, None], v[None, None], (s <= t) & (s > t - window))[0, 0]
+    return naive.attention(
+        q[None, None], k[None, None], v[None, None], (s <= t) & (s > t - window)
+    )[0, 0]
 
 
-windows = lambda rng: [(*rng.normal(size=(3, T, 4)), window) for T in (1, 2, 9) for window in (1, 2, 3, 20)]
+windows = lambda rng: [
+    (*rng.normal(size=(3, T, 4)), window) for T in (1, 2, 9) for window in (1, 2, 3, 20)
+]
 
 
 def my_grouped(q, k, v, layers):
     share = q.shape[1] // k.shape[1]
-    heard = naive.attention(q, np.repeat(k, share, axis=1), np.repeat(v, share, axis=1), causal=True)
+    heard = naive.attention(
+        q, np.repeat(k, share, axis=1), np.repeat(v, share, axis=1), causal=True
+    )
     _, G, T, D = k.shape
     return heard, 2 * layers * G * T * D
 
 
 def head_by_head(q, k, v, layers):
     H, G = q.shape[1], k.shape[1]
-    one = lambda h: naive.attention(q[:, h : h + 1], k[:, h * G // H :][:, :1], v[:, h * G // H :][:, :1], causal=True)
-    return np.concatenate([one(h) for h in range(H)], axis=1), sum(k[0].size + v[0].size for _ in range(layers))
+    one = lambda h: naive.attention(
+        q[:, h : h + 1],
+        k[:, h * G // H :][:, :1],
+        v[:, h * G // H :][:, :1],
+        causal=True,
+    )
+    return np.concatenate([one(h) for h in range(H)], axis=1), sum(
+        k[0].size + v[0].size for _ in range(layers)
+    )
 
 
-groups = lambda rng: [(rng.normal(size=(2, H, 5, 4)), *rng.normal(size=(2, 2, G, 5, 4)), 3) for H, G in [(1, 1), (4, 4), (4, 2), (6, 2), (3, 1)]]
+groups = lambda rng: [
+    (rng.normal(size=(2, H, 5, 4)), *rng.normal(size=(2, 2, G, 5, 4)), 3)
+    for H, G in [(1, 1), (4, 4), (4, 2), (6, 2), (3, 1)]
+]
 
 
 def my_conversion(W):
@@ -46,16 +62,27 @@ def my_conversion(W):
 
 
 def scores_by_halves(x, W_q, W_k):
-    return naive.rope(x @ my_conversion(W_q).T, 0) @ naive.rope(x @ my_conversion(W_k).T, 0).T
+    return (
+        naive.rope(x @ my_conversion(W_q).T, 0)
+        @ naive.rope(x @ my_conversion(W_k).T, 0).T
+    )
 
 
 def scores_by_neighbours(x, W_q, W_k):
-    turn = np.exp(1j * np.outer(np.arange(len(x)), 10000.0 ** (-np.arange(0, len(W_q), 2) / len(W_q))))  # pairs as complex numbers
+    turn = np.exp(
+        1j
+        * np.outer(
+            np.arange(len(x)), 10000.0 ** (-np.arange(0, len(W_q), 2) / len(W_q))
+        )
+    )  # pairs as complex numbers
     q, k = ((y[:, ::2] + 1j * y[:, 1::2]) * turn for y in (x @ W_q.T, x @ W_k.T))
     return (q @ k.conj().T).real
 
 
-one_head_each = lambda rng: [(rng.normal(size=(T, 5)), *rng.normal(size=(2, D, 5))) for T, D in [(1, 2), (6, 4), (9, 8)]]
+one_head_each = lambda rng: [
+    (rng.normal(size=(T, 5)), *rng.normal(size=(2, D, 5)))
+    for T, D in [(1, 2), (6, 4), (9, 8)]
+]
 
 
 # Exercise 4, seeds 0 to 2: the loss stays below 0.15 nats for the odd periods from 3 to 15 (measured), those never trained included, is about 0.3 at 17

@@ -10,7 +10,9 @@ from minilib.unet import UNet
 
 def my_up_conv(x, w, b):
     B, _, H, W = x.shape
-    four = np.einsum("bihw,iokl->bohkwl", x, w)  # each pixel's four results, beside its row and its column
+    four = np.einsum(
+        "bihw,iokl->bohkwl", x, w
+    )  # each pixel's four results, beside its row and its column
     return four.reshape(B, -1, 2 * H, 2 * W) + b[:, None, None]
 
 
@@ -35,7 +37,9 @@ def columns_seen(depth, p):
     for _ in range(depth):  # up again: two convolutions, then two columns come from one
         first, last = first // 2, (last + 4) // 2
     last += 4  # the two convolutions of the bottom
-    for _ in range(depth):  # down: a column is pooled from two, which come from two convolutions
+    for _ in range(
+        depth
+    ):  # down: a column is pooled from two, which come from two convolutions
         first, last = 2 * first, 2 * last + 1 + 4
     return last - first + 1
 
@@ -49,4 +53,6 @@ def columns_by_poking(depth, p):
     poked = torch.ones(width, 1, sizes[0], width)
     poked += 10 * torch.eye(width)[:, None, None]
     with torch.no_grad():
-        return int((net(poked)[:, 0, 0, p] > net(torch.ones_like(poked[:1]))[0, 0, 0, p]).sum())
+        return int(
+            (net(poked)[:, 0, 0, p] > net(torch.ones_like(poked[:1]))[0, 0, 0, p]).sum()
+        )

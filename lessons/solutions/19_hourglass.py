@@ -8,12 +8,16 @@ from minilib.naive import hourglass as naive
 
 
 def my_last_heard(t, k1, k2):
-    return t // (k1 * k2) * k1 * k2  # the rule of one waist, for groups of k1 k2 bytes: the shifts add up to k1 k2 - 1
+    return (
+        t // (k1 * k2) * k1 * k2
+    )  # the rule of one waist, for groups of k1 k2 bytes: the shifts add up to k1 k2 - 1
 
 
 def last_by_poking(t, k1, k2):
     marks = np.eye(t + k1 * k2)[None]
-    inner = naive.shorten_average(naive.group(naive.shorten_average(naive.group(marks, k1, k1 - 1)), k2, k2 - 1))
+    inner = naive.shorten_average(
+        naive.group(naive.shorten_average(naive.group(marks, k1, k1 - 1)), k2, k2 - 1)
+    )
     groups = naive.up_repeat(inner, k2, -(-marks.shape[1] // k1))
     heard = np.flatnonzero(naive.up_repeat(groups, k1, marks.shape[1])[0, t])
     return int(heard[-1])
@@ -21,7 +25,9 @@ def last_by_poking(t, k1, k2):
 
 def my_multiply_adds(T, C, V, k, before, middle, after, context):
     def block(rows):
-        full = min(rows, context)  # rows that see fewer keys than the context holds: 1, 2, …, full
+        full = min(
+            rows, context
+        )  # rows that see fewer keys than the context holds: 1, 2, …, full
         keys = full * (full + 1) // 2 + (rows - full) * context
         return 12 * C * C * rows + 2 * C * keys
 
@@ -48,4 +54,7 @@ def sentence_ends(ids):
 
 
 def sentences(rng):
-    return [(np.array([list(text)]),) for text in (b"What?! No. ", b".", b"Ay...", b"no end")] + [(rng.integers(30, 70, size=(3, 50)),)]
+    return [
+        (np.array([list(text)]),)
+        for text in (b"What?! No. ", b".", b"Ay...", b"no end")
+    ] + [(rng.integers(30, 70, size=(3, 50)),)]

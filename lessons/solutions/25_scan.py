@@ -7,7 +7,9 @@ from minilib.naive import scan as naive
 
 
 def my_backward(a, h0, h, d):
-    later = np.concatenate([a[:, 1:], np.zeros((len(a), 1))], axis=1)  # the decay from t to t + 1; nothing comes from behind the end
+    later = np.concatenate(
+        [a[:, 1:], np.zeros((len(a), 1))], axis=1
+    )  # the decay from t to t + 1; nothing comes from behind the end
     G = naive.scan(later[:, ::-1], d[:, ::-1], np.zeros(len(a)))[:, ::-1]
     before = np.concatenate([h0[:, None], h[:, :-1]], axis=1)
     return G * before, G, a[:, 0] * G[:, 0]
@@ -22,7 +24,10 @@ def backward_step_by_step(a, h0, h, d):
     return da, db, G
 
 
-triples = lambda rng: [tuple(rng.normal(size=s) for s in [(B, T), (B,), (B, T), (B, T)]) for B, T in [(1, 1), (2, 2), (3, 8)]]
+triples = lambda rng: [
+    tuple(rng.normal(size=s) for s in [(B, T), (B,), (B, T), (B, T)])
+    for B, T in [(1, 1), (2, 2), (3, 8)]
+]
 
 
 def my_running_maximum(x):

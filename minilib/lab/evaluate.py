@@ -30,7 +30,9 @@ def bits_per_byte(model, text, tokenizer=None, context=1024):
     context = 2 * half
     if len(ids) > 1:
         nats += _nats(model, ids[None, : context + 1].to(device), 0)
-    starts = torch.tensor(range(half, len(ids) - 1 - half, half), dtype=torch.int64)  # a window at s predicts ids s + half + 1 … s + context
+    starts = torch.tensor(
+        range(half, len(ids) - 1 - half, half), dtype=torch.int64
+    )  # a window at s predicts ids s + half + 1 … s + context
     full = starts[starts + context < len(ids)]
     for group in full.split(max(1, 32_768 // context)) if len(full) else ():
         nats += _nats(model, ids[group[:, None] + torch.arange(context + 1)].to(device), half)
@@ -44,4 +46,8 @@ def _nats(model, ids, skip):
     if ids.shape[1] < skip + 2:
         return 0.0
     logits = model(ids[:, :-1])[:, skip:].double()
-    return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, skip + 1 :].flatten(), reduction="sum"))
+    return float(
+        torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, skip + 1 :].flatten(), reduction="sum"
+        )
+    )

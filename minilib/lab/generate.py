@@ -7,7 +7,9 @@ from minilib.language_model import sample
 
 
 @torch.no_grad()
-def generate(model, prompt, length, *, temperature=1.0, top_k=None, top_p=None, seed=0, tokenizer=None):
+def generate(
+    model, prompt, length, *, temperature=1.0, top_k=None, top_p=None, seed=0, tokenizer=None
+):
     """Continue a prompt by `length` symbols; returns prompt and continuation as bytes.
 
     prompt       str or bytes, at least one symbol

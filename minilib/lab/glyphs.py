@@ -24,7 +24,9 @@ def letters(part):
     """The letters of one part, which no other part has: of every five in ALPHABET the fourth is for validation, the fifth for testing."""
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
-    return "".join(letter for k, letter in enumerate(ALPHABET) if PARTS.index(part) == max(0, k % 5 - 2))
+    return "".join(
+        letter for k, letter in enumerate(ALPHABET) if PARTS.index(part) == max(0, k % 5 - 2)
+    )
 
 
 def glyphs(part="train", count=32, size=92, seed=0, noise=0.25):
@@ -57,7 +59,9 @@ def _page(random, alphabet, size, edge=40):
     while baseline < len(page) - 24:
         left = random.integers(0, 16)
         while left < len(page) - edge:
-            rows, columns = _ink(random.choice(list(alphabet)), random.uniform(26, 34), random.uniform(-0.25, 0.25))
+            rows, columns = _ink(
+                random.choice(list(alphabet)), random.uniform(26, 34), random.uniform(-0.25, 0.25)
+            )
             rows = rows + baseline + random.integers(-2, 3)
             near = _grow(page > 0)
             while left + columns.max() < len(page) and near[rows, left + columns].any():
@@ -77,13 +81,17 @@ def _ink(letter, height, angle):
     y, x = np.mgrid[-40:20, -20:50]
     inside = np.zeros(y.size, bool)
     for ring in path.to_polygons():
-        inside ^= Path(ring).contains_points(np.stack([x.ravel(), y.ravel()], 1))  # a ring within a ring is a hole
+        inside ^= Path(ring).contains_points(
+            np.stack([x.ravel(), y.ravel()], 1)
+        )  # a ring within a ring is a hole
     return y.ravel()[inside], x.ravel()[inside] - x.ravel()[inside].min()
 
 
 @functools.cache
 def _outline(letter):
-    return TextPath((0, 0), letter, size=1.0, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+    return TextPath(
+        (0, 0), letter, size=1.0, prop=FontProperties(family="DejaVu Sans", weight="bold")
+    )
 
 
 def _grow(mask):

@@ -28,7 +28,12 @@ def curves(lines, *, x, y, title, log="", markers=False, axes=None):
     ends = []
     for i, (label, (xs, ys)) in enumerate(lines.items()):
         xs, ys = _numpy(xs), _numpy(ys)
-        style = {"color": COLOURS[i % 8], "linestyle": DASHES[i % 4], "marker": MARKERS[i % 8] if markers else None, "markersize": 4}
+        style = {
+            "color": COLOURS[i % 8],
+            "linestyle": DASHES[i % 4],
+            "marker": MARKERS[i % 8] if markers else None,
+            "markersize": 4,
+        }
         axes.plot(xs, ys, **style)
         ends.append((xs[-1], ys[-1], label, style["color"]))
     for name in log:
@@ -40,13 +45,23 @@ def curves(lines, *, x, y, title, log="", markers=False, axes=None):
 def _label_ends(axes, ends):
     """Write each label to the right of its line's end, pushed apart where they would overlap."""
     axes.figure.canvas.draw()
-    spots = sorted((axes.transData.transform((x, y))[1], x, y, label, colour) for x, y, label, colour in ends)
+    spots = sorted(
+        (axes.transData.transform((x, y))[1], x, y, label, colour) for x, y, label, colour in ends
+    )
     last, gap = -np.inf, 12 * axes.figure.dpi / 72
     right = max(x for _, x, *_ in spots)
     for pixel, _, y, label, colour in spots:
         target = max(pixel, last + gap)
         offset = (target - pixel) * 72 / axes.figure.dpi
-        axes.annotate(label, (right, y), xytext=(6, offset), textcoords="offset points", color=colour, va="center", annotation_clip=False)
+        axes.annotate(
+            label,
+            (right, y),
+            xytext=(6, offset),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            annotation_clip=False,
+        )
         last = target
 
 
@@ -77,13 +92,25 @@ def pen(lines, *, title, x="x (typical offsets)", y="", axes=None):
     """Handwriting, one line below the other, in equal scale. lines: {label: strokes, each (points, 2)}; y names the labels."""
     lines = {label: [_numpy(stroke) for stroke in strokes] for label, strokes in lines.items()}
     places = [np.concatenate(strokes) for strokes in lines.values()]
-    width, tall = max(np.ptp(place[:, 0]) for place in places), 1.1 * max(np.ptp(place[:, 1]) for place in places) + 1
-    inch = min(8 / width, 0.8 / tall)  # of a unit: lines fill the width, but are not higher than they need to be
+    width, tall = (
+        max(np.ptp(place[:, 0]) for place in places),
+        1.1 * max(np.ptp(place[:, 1]) for place in places) + 1,
+    )
+    inch = min(
+        8 / width, 0.8 / tall
+    )  # of a unit: lines fill the width, but are not higher than they need to be
     axes = _axes(axes, title, x, y, size=(max(width * inch, 3) + 1, tall * inch * len(lines) + 0.8))
     for row, strokes in enumerate(lines.values()):
         for stroke in strokes:
             dot = {"marker": ".", "markersize": 2} if len(stroke) == 1 else {}
-            axes.plot(stroke[:, 0], stroke[:, 1] - row * tall, color="black", linewidth=1.1, solid_capstyle="round", **dot)
+            axes.plot(
+                stroke[:, 0],
+                stroke[:, 1] - row * tall,
+                color="black",
+                linewidth=1.1,
+                solid_capstyle="round",
+                **dot,
+            )
     axes.set_yticks([-row * tall for row in range(len(lines))], [str(label) for label in lines])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines["left"].set_visible(False)
@@ -107,10 +134,18 @@ def tokens(pieces, title=""):
     boxes = []
     for i, piece in enumerate(pieces):
         try:
-            text = piece.decode().replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
+            text = (
+                piece.decode()
+                .replace(" ", "␣")
+                .replace("\n", "↵")
+                .replace("\t", "⇥")
+                .replace("\r", "␍")
+            )
         except UnicodeDecodeError:
             text = " ".join(f"{byte:02X}" for byte in piece)
         newline = "<br>" if piece.endswith(b"\n") else ""
-        boxes.append(f'<span title="{html.escape(repr(piece))}" style="{style}{("#cfe8fa", "#fdebc8")[i % 2]}">{html.escape(text)}</span>{newline}')
+        boxes.append(
+            f'<span title="{html.escape(repr(piece))}" style="{style}{("#cfe8fa", "#fdebc8")[i % 2]}">{html.escape(text)}</span>{newline}'
+        )
     head = f"<b>{html.escape(title)}</b><br>" if title else ""
     return _Html(f'<div style="font-family:monospace">{head}{"".join(boxes)}</div>')

@@ -57,9 +57,13 @@ def to_offsets(strokes):
         raise ValueError("strokes must be at least one, got none")
     for k, stroke in enumerate(strokes):
         if stroke.ndim != 2 or stroke.shape[1] != 2 or not len(stroke):
-            raise ValueError(f"strokes must each have shape (points ≥ 1, 2), stroke {k} has {stroke.shape}")
+            raise ValueError(
+                f"strokes must each have shape (points ≥ 1, 2), stroke {k} has {stroke.shape}"
+            )
         if not np.isfinite(stroke).all():
-            raise ValueError(f"strokes must be finite numbers, stroke {k} has {stroke[~np.isfinite(stroke)][0]} in it")
+            raise ValueError(
+                f"strokes must be finite numbers, stroke {k} has {stroke[~np.isfinite(stroke)][0]} in it"
+            )
     offsets = np.diff(np.concatenate([np.zeros((1, 2)), *strokes]), axis=0)
     ends = np.concatenate([np.arange(len(stroke)) == len(stroke) - 1 for stroke in strokes])
     return np.concatenate([offsets, ends[:, None]], axis=1)
@@ -71,9 +75,13 @@ def to_strokes(points):
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise ValueError(f"points must have shape (time ≥ 1, 3), got {points.shape}")
     if not np.isfinite(points).all():
-        raise ValueError(f"points must be finite numbers, point {int(np.argmin(np.isfinite(points).all(1)))} is not")
+        raise ValueError(
+            f"points must be finite numbers, point {int(np.argmin(np.isfinite(points).all(1)))} is not"
+        )
     places = points[:, :2].cumsum(0)
-    return [stroke for stroke in np.split(places, np.flatnonzero(points[:, 2] > 0.5) + 1) if len(stroke)]
+    return [
+        stroke for stroke in np.split(places, np.flatnonzero(points[:, 2] > 0.5) + 1) if len(stroke)
+    ]
 
 
 def slant(points):
@@ -102,7 +110,17 @@ def glyphs(font="scripts"):
     found = {}
     for code, row in enumerate((row for row in rows if row[0] != "#"), start=32):
         left, right = ord(row[8]) - ord("R"), ord(row[9]) - ord("R")
-        strokes = [np.array([[ord(x) - ord("R") - left, 9 - (ord(y) - ord("R"))] for x, y in zip(s[::2], s[1::2], strict=True)], float) for s in row[10:].split(" R") if s]
+        strokes = [
+            np.array(
+                [
+                    [ord(x) - ord("R") - left, 9 - (ord(y) - ord("R"))]
+                    for x, y in zip(s[::2], s[1::2], strict=True)
+                ],
+                float,
+            )
+            for s in row[10:].split(" R")
+            if s
+        ]
         found[chr(code)] = right - left, strokes
     return found
 
@@ -122,10 +140,14 @@ def _word(word):
         if character in _AFTER:
             after = [body.pop(_AFTER[character])]
             if character == "x":
-                after = [after[0][[0, -1]]]  # straight: the font's two bows, drawn with few points, read as an a
+                after = [
+                    after[0][[0, -1]]
+                ]  # straight: the font's two bows, drawn with few points, read as an a
         for k, part in enumerate(part + np.array([x, 0]) for part in body):
             # lower-case letters connect, whatever lies between; other parts only where they touch
-            connected = end is not None and ((character.islower() and (k or joins)) or np.hypot(*(part[0] - end)) <= 1.5)
+            connected = end is not None and (
+                (character.islower() and (k or joins)) or np.hypot(*(part[0] - end)) <= 1.5
+            )
             if connected and pen_down:
                 strokes[-1] = np.concatenate([strokes[-1], part])
             else:
@@ -135,7 +157,9 @@ def _word(word):
             strokes.append(part + np.array([x, 0]))
             pen_down = False
         # a capital connects if it ends where small letters do, at height 5 on its right border
-        joins = character.islower() or (character.isupper() and np.hypot(*(end - (x + width, 5))) <= 4)
+        joins = character.islower() or (
+            character.isupper() and np.hypot(*(end - (x + width, 5))) <= 4
+        )
         x += width
     return [_smooth(stroke) for stroke in strokes], x
 
@@ -155,8 +179,12 @@ def _in_time(curve):
     step = np.diff(curve, axis=0)
     ds = np.hypot(*step.T) + 1e-9
     turn = np.abs(np.diff(np.unwrap(np.arctan2(step[:, 1], step[:, 0]))))
-    bend = np.convolve(np.concatenate([turn[:1], turn, turn[-1:]]) / ds.mean(), np.ones(5) / 5, mode="full")[2 : len(ds) + 2]
-    clock = np.concatenate([[0], np.cumsum(ds * (0.02 + np.minimum(bend, 1.5)) ** (1 / 3))]) / (0.1 ** (1 / 3) * CADENCE)
+    bend = np.convolve(
+        np.concatenate([turn[:1], turn, turn[-1:]]) / ds.mean(), np.ones(5) / 5, mode="full"
+    )[2 : len(ds) + 2]
+    clock = np.concatenate([[0], np.cumsum(ds * (0.02 + np.minimum(bend, 1.5)) ** (1 / 3))]) / (
+        0.1 ** (1 / 3) * CADENCE
+    )
     at = np.linspace(0, clock[-1], max(2, round(clock[-1]) + 1))
     return np.stack([np.interp(at, clock, axis) for axis in curve.T], axis=1)
 
@@ -173,7 +201,9 @@ def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
     """
     encode(text)
     if not size > 0 or not np.isfinite([slant, size, drift, tremor]).all():
-        raise ValueError(f"slant, size, drift and tremor must be finite and size positive, got {slant}, {size}, {drift}, {tremor}")
+        raise ValueError(
+            f"slant, size, drift and tremor must be finite and size positive, got {slant}, {size}, {drift}, {tremor}"
+        )
     curves, x, width = [], 0.0, glyphs()[" "][0]
     for word in text.split(" "):
         strokes, wide = _word(word)
@@ -182,7 +212,10 @@ def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
     if not curves:
         raise ValueError(f"text must have a character that leaves ink, got {text!r}")
     rng = np.random.default_rng(seed)
-    phase, wave = rng.uniform(0, 2 * np.pi, size=(2, 2)), rng.uniform(60, 200, size=(2, 2))  # font units
+    phase, wave = (
+        rng.uniform(0, 2 * np.pi, size=(2, 2)),
+        rng.uniform(60, 200, size=(2, 2)),
+    )  # font units
     strokes = []
     for curve in curves:
         slow = np.sin(2 * np.pi * curve[:, :1, None] / wave + phase).mean(-1)  # (points, 2)
@@ -195,8 +228,14 @@ def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
 @functools.cache
 def _words(part):
     text = getattr(data.shakespeare("play"), part).decode()
-    text = re.sub(r"(?m)^[^a-z\n]+:$", "", text).replace("\u2014", " ").replace("--", " ")  # no speaker names, which are all capitals
-    return [word for word in text.split() if not set(word) - set(ALPHABET) and set(word.lower()) & set("aeiouy")]
+    text = (
+        re.sub(r"(?m)^[^a-z\n]+:$", "", text).replace("\u2014", " ").replace("--", " ")
+    )  # no speaker names, which are all capitals
+    return [
+        word
+        for word in text.split()
+        if not set(word) - set(ALPHABET) and set(word.lower()) & set("aeiouy")
+    ]
 
 
 def lines(part, count, *, shortest=8, longest=24, seed=0):
@@ -208,7 +247,9 @@ def lines(part, count, *, shortest=8, longest=24, seed=0):
     The first n of more lines are the n lines of fewer.
     """
     if part not in ("train", "validation", "test") or count < 1 or not 1 <= shortest <= longest:
-        raise ValueError(f"part must be train, validation or test, count ≥ 1 and 1 ≤ shortest ≤ longest, got {part!r}, {count}, {shortest}, {longest}")
+        raise ValueError(
+            f"part must be train, validation or test, count ≥ 1 and 1 ≤ shortest ≤ longest, got {part!r}, {count}, {shortest}, {longest}"
+        )
     words, found = _words(part), []
     for k in range(count):
         rng = np.random.default_rng([seed, k])
@@ -217,8 +258,18 @@ def lines(part, count, *, shortest=8, longest=24, seed=0):
         while len(text) + 1 + len(words[at + 1]) <= room:
             at, text = at + 1, f"{text} {words[at + 1]}"
         text = text[:longest]
-        style = {"slant": rng.uniform(-0.35, 0.35), "size": rng.uniform(0.85, 1.15), "drift": rng.uniform(0, 0.15)}
-        found.append(Line(text, write(text, **style, tremor=0.04, seed=int(rng.integers(2**31))), style["slant"]))
+        style = {
+            "slant": rng.uniform(-0.35, 0.35),
+            "size": rng.uniform(0.85, 1.15),
+            "drift": rng.uniform(0, 0.15),
+        }
+        found.append(
+            Line(
+                text,
+                write(text, **style, tremor=0.04, seed=int(rng.integers(2**31))),
+                style["slant"],
+            )
+        )
     return found
 
 
@@ -266,12 +317,24 @@ def read_iam(path):
     """
     try:
         strokes = ElementTree.parse(path).getroot().iter("Stroke")
-        strokes = [np.array([[float(point.attrib["x"]), -float(point.attrib["y"])] for point in stroke.iter("Point")]).reshape(-1, 2) for stroke in strokes]
+        strokes = [
+            np.array(
+                [
+                    [float(point.attrib["x"]), -float(point.attrib["y"])]
+                    for point in stroke.iter("Point")
+                ]
+            ).reshape(-1, 2)
+            for stroke in strokes
+        ]
         points = to_offsets(strokes)
     except OSError as error:
-        raise ValueError(f"path must be a readable file, got {str(path)!r}: {error.strerror}") from None
+        raise ValueError(
+            f"path must be a readable file, got {str(path)!r}: {error.strerror}"
+        ) from None
     except KeyError as error:
-        raise ValueError(f"path must be IAM-OnDB XML; {str(path)!r} has a Point without {error}") from None
+        raise ValueError(
+            f"path must be IAM-OnDB XML; {str(path)!r} has a Point without {error}"
+        ) from None
     except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(f"path must be IAM-OnDB XML; {str(path)!r}: {error}") from None
     points[0, :2] = 0  # where the line lies on the board is no matter

@@ -37,7 +37,22 @@ def language_loss(model, ids):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
 
 
-def fit(model, batches, *, steps, lr, loss=language_loss, warmup=0.02, clip=1.0, weight_decay=0.0, validate=None, every=None, checkpoint=None, seed=0, progress=True):
+def fit(
+    model,
+    batches,
+    *,
+    steps,
+    lr,
+    loss=language_loss,
+    warmup=0.02,
+    clip=1.0,
+    weight_decay=0.0,
+    validate=None,
+    every=None,
+    checkpoint=None,
+    seed=0,
+    progress=True,
+):
     """Train a model in place: AdamW, linear warm-up then cosine to zero, clipping of the global gradient norm.
 
     batches     function of the step -> a batch: a tensor, or a nested tuple of tensors, rows first, on any device.
@@ -71,7 +86,15 @@ def fit(model, batches, *, steps, lr, loss=language_loss, warmup=0.02, clip=1.0,
             distributed.broadcast(p.data, 0)
         model.train()
         started = time.perf_counter() - history.seconds
-        bar = tqdm(total=steps, initial=begin, disable=not progress or rank > 0, file=sys.stdout, leave=False, mininterval=0.5, ncols=80)
+        bar = tqdm(
+            total=steps,
+            initial=begin,
+            disable=not progress or rank > 0,
+            file=sys.stdout,
+            leave=False,
+            mininterval=0.5,
+            ncols=80,
+        )
         for step in range(begin, steps):
             for group in optimizer.param_groups:
                 group["lr"] = lr * _schedule(step, steps, warmup)
@@ -81,7 +104,9 @@ def fit(model, batches, *, steps, lr, loss=language_loss, warmup=0.02, clip=1.0,
             value.backward()
             value = _average(value.detach(), parameters, world)
             if not math.isfinite(value):
-                raise ValueError(f"loss must stay finite, got {value} at step {step}: try a smaller lr than {lr}")
+                raise ValueError(
+                    f"loss must stay finite, got {value} at step {step}: try a smaller lr than {lr}"
+                )
             torch.nn.utils.clip_grad_norm_(parameters, clip)
             optimizer.step()
             history.loss.append(value)
@@ -135,7 +160,9 @@ def _share(batch, rank, world, device):
     """This process's rows of a batch, and the factor that makes the sum over processes the global mean."""
     if isinstance(batch, torch.Tensor):
         if len(batch) < world:
-            raise ValueError(f"a batch must have a row for each of {world} processes, got {len(batch)}")
+            raise ValueError(
+                f"a batch must have a row for each of {world} processes, got {len(batch)}"
+            )
         part = batch[rank::world].to(device)
         return part, len(part) / len(batch)
     parts = [_share(item, rank, world, device) for item in batch]
@@ -146,7 +173,9 @@ def _average(value, parameters, world):
     """Sum loss and gradients over the processes; returns the loss as a number."""
     if world > 1:
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = torch.cat([value.reshape(1).to(gradients[0].dtype), *[g.flatten() for g in gradients]])
+        flat = torch.cat(
+            [value.reshape(1).to(gradients[0].dtype), *[g.flatten() for g in gradients]]
+        )
         distributed.all_reduce(flat)
         value, rest = flat[0], flat[1:]
         for p, g in zip(parameters, rest.split([p.numel() for p in parameters]), strict=True):
@@ -183,12 +212,18 @@ def _resume(path, run, model, optimizer):
         content = torch.load(path, map_location="cpu", weights_only=True)
         saved, state = content["run"], content["model"]
     except (RuntimeError, EOFError, KeyError, TypeError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(f"checkpoint {str(path)!r} is damaged or not a checkpoint of fit ({type(error).__name__}): delete it to start over") from None
+        raise ValueError(
+            f"checkpoint {str(path)!r} is damaged or not a checkpoint of fit ({type(error).__name__}): delete it to start over"
+        ) from None
     shapes = lambda s: {name: tuple(value.shape) for name, value in s.items()}
     if saved["model"] != run["model"] or shapes(state) != shapes(model.state_dict()):
-        raise ValueError(f"checkpoint {str(path)!r} is of another model: {saved['model']} {_first_difference(shapes(state), shapes(model.state_dict()))}")
+        raise ValueError(
+            f"checkpoint {str(path)!r} is of another model: {saved['model']} {_first_difference(shapes(state), shapes(model.state_dict()))}"
+        )
     if saved != run:
-        raise ValueError(f"checkpoint {str(path)!r} is of another run: it has {saved}, this one {run}")
+        raise ValueError(
+            f"checkpoint {str(path)!r} is of another run: it has {saved}, this one {run}"
+        )
     model.load_state_dict(state)
     optimizer.load_state_dict(content["optimizer"])
     torch.set_rng_state(content["random"])

@@ -15,9 +15,15 @@ from minilib.lab.train import write_whole
 def save(path, model, record):
     """Write a model's state_dict as float16 and, as <path>.json, the record of how it was made."""
     path = pathlib.Path(path)
-    half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    half = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
     write_whole(path, lambda temporary: save_file(half, temporary))
-    write_whole(path.with_suffix(".json"), lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"))
+    write_whole(
+        path.with_suffix(".json"),
+        lambda temporary: temporary.write_text(json.dumps(record, indent=2) + "\n"),
+    )
 
 
 def record(model, settings, command, seed, history, **scores):
@@ -29,7 +35,14 @@ def record(model, settings, command, seed, history, **scores):
     """
     here, device = pathlib.Path(__file__).parent, next(model.parameters()).device
     try:
-        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip() or None
+        commit = (
+            subprocess.run(
+                ["git", "-C", str(here), "rev-parse", "--short", "HEAD"],
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+            or None
+        )
     except OSError:  # no git here; the weights are worth keeping all the same
         commit = None
     return {
@@ -37,7 +50,9 @@ def record(model, settings, command, seed, history, **scores):
         "command": command,
         "seed": seed,
         "commit": commit,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} thread",
         "torch": torch.__version__,
         "minutes": round(history.seconds / 60, 1),
         "steps": len(history.loss),
@@ -59,12 +74,21 @@ def load(model_class, path=None, device=None):
         record = json.loads(path.with_suffix(".json").read_text())
         values = load_file(path)
     except FileNotFoundError as error:
-        raise ValueError(f"weights must be a .safetensors file with a .json beside it; there is no {pathlib.Path(error.filename or path).name!r}") from None
+        raise ValueError(
+            f"weights must be a .safetensors file with a .json beside it; there is no {pathlib.Path(error.filename or path).name!r}"
+        ) from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"weights {path.name!r} are damaged: {error}") from None
     model = model_class(**record["model"])
     try:
-        model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in values.items()})
+        model.load_state_dict(
+            {
+                name: value.float() if value.is_floating_point() else value
+                for name, value in values.items()
+            }
+        )
     except RuntimeError as error:
-        raise ValueError(f"weights {path.name!r} are not of {model_class.__name__}: {str(error).splitlines()[1].strip()}") from None
+        raise ValueError(
+            f"weights {path.name!r} are not of {model_class.__name__}: {str(error).splitlines()[1].strip()}"
+        ) from None
     return model.to(device or torch.device("cpu")).eval(), record

@@ -24,9 +24,17 @@ def attention(q, k, v, visible=None, causal=False, window=None):
         for h in range(H):
             for t in range(T):
                 now = t + S - T
-                seen = [s for s in range(S) if allowed[b, h, t, s] and not (causal and s > now) and not (causal and window and s <= now - window)]
+                seen = [
+                    s
+                    for s in range(S)
+                    if allowed[b, h, t, s]
+                    and not (causal and s > now)
+                    and not (causal and window and s <= now - window)
+                ]
                 if seen:
-                    score = np.array([q[b, h, t] @ k[b, h, s] for s in seen]) / np.sqrt(D)  # keeps the variance near 1 for any D
+                    score = np.array([q[b, h, t] @ k[b, h, s] for s in seen]) / np.sqrt(
+                        D
+                    )  # keeps the variance near 1 for any D
                     weight = np.exp(score - score.max())
                     out[b, h, t] = weight / weight.sum() @ v[b, h, seen]
     return out

@@ -60,7 +60,9 @@ def backward(root):
         if v.parents:
             for x, g in zip(v.arguments, v.vjp(v.grad), strict=False):  # indices get no gradient
                 if isinstance(x, Var):
-                    x.grad += sum_to(g, x.shape)  # +=, because a Var that is used twice gets two shares
+                    x.grad += sum_to(
+                        g, x.shape
+                    )  # +=, because a Var that is used twice gets two shares
 
 
 def ancestors(root):
@@ -81,7 +83,9 @@ def sum_to(g, shape):
     if g.shape == shape:
         return g
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))  # axes that broadcasting put in front
-    return g.sum(axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True)  # axes that it stretched
+    return g.sum(
+        axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True
+    )  # axes that it stretched
 
 
 # -- operations ------------------------------------------------------------------------------------------
@@ -98,7 +102,9 @@ def operation(function):
 
     @functools.wraps(function)
     def on_vars(*arguments, **settings):
-        result, vjp = function(*(x.data if isinstance(x, Var) else x for x in arguments), **settings)
+        result, vjp = function(
+            *(x.data if isinstance(x, Var) else x for x in arguments), **settings
+        )
         return Var(result, arguments, vjp)
 
     OPERATIONS[function.__name__] = on_vars
@@ -135,7 +141,9 @@ def power(x, exponent):
 def matmul(a, b):
     """(..., n, k) @ (..., k, m): da = g bᵀ, db = aᵀ g. Both need two axes or more."""
     if np.ndim(a) < 2 or np.ndim(b) < 2 or np.shape(a)[-1] != np.shape(b)[-2]:
-        raise ValueError(f"a and b must have shapes (..., n, k) and (..., k, m), got {np.shape(a)} and {np.shape(b)}")
+        raise ValueError(
+            f"a and b must have shapes (..., n, k) and (..., k, m), got {np.shape(a)} and {np.shape(b)}"
+        )
     return a @ b, lambda g: (g @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ g)
 
 
@@ -164,7 +172,9 @@ def log(x):
 @operation
 def sum(x, axis=None):
     """Over one axis, or over all."""
-    return x.sum(axis), lambda g: (np.broadcast_to(g if axis is None else np.expand_dims(g, axis), x.shape),)
+    return x.sum(axis), lambda g: (
+        np.broadcast_to(g if axis is None else np.expand_dims(g, axis), x.shape),
+    )
 
 
 def mean(x, axis=None):
@@ -199,7 +209,9 @@ def transpose(x):
 @operation
 def concat(*parts, axis=-1):
     """Join along an existing axis; each part gets its slice of the gradient."""
-    return np.concatenate(parts, axis), lambda g: np.split(g, np.cumsum([p.shape[axis] for p in parts])[:-1], axis)
+    return np.concatenate(parts, axis), lambda g: np.split(
+        g, np.cumsum([p.shape[axis] for p in parts])[:-1], axis
+    )
 
 
 @operation
@@ -232,18 +244,24 @@ def softmax_xent(logits, targets):
     """Mean nats of the targets under softmax(logits): (..., V), (...) ints in [0, V) -> one number. dz = (p - onehot) / n."""
     targets = _ids("targets", targets, logits.shape[-1])
     if targets.shape != logits.shape[:-1] or not targets.size:
-        raise ValueError(f"targets must have shape {logits.shape[:-1]} and not be empty, got {targets.shape}")
+        raise ValueError(
+            f"targets must have shape {logits.shape[:-1]} and not be empty, got {targets.shape}"
+        )
     z = logits - logits.max(-1, keepdims=True)  # same ratios, no overflow
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
     onehot = np.eye(logits.shape[-1])[targets]
-    return -(onehot * log_p).sum() / targets.size, lambda g: (g * (np.exp(log_p) - onehot) / targets.size,)
+    return -(onehot * log_p).sum() / targets.size, lambda g: (
+        g * (np.exp(log_p) - onehot) / targets.size,
+    )
 
 
 def _ids(name, ids, size):
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
-    if ids.size and not 0 <= ids.min() <= ids.max() < size:  # a negative one would silently count from the end
+    if (
+        ids.size and not 0 <= ids.min() <= ids.max() < size
+    ):  # a negative one would silently count from the end
         raise ValueError(f"{name} must lie in [0, {size}), got {ids.min()} to {ids.max()}")
     return ids
 
@@ -261,7 +279,9 @@ def gradients(f, params):
     leaves = {name: Var(value) for name, value in params.items()}
     root = f(leaves)
     backward(root)
-    return root.data.item(), {name: np.zeros(v.shape) if v.grad is None else v.grad for name, v in leaves.items()}
+    return root.data.item(), {
+        name: np.zeros(v.shape) if v.grad is None else v.grad for name, v in leaves.items()
+    }
 
 
 def numeric_grad(f, params, eps=1e-5):
@@ -292,7 +312,12 @@ def gradcheck(f, params, eps=1e-5):
     _, analytic = gradients(f, params)
     numeric = numeric_grad(f, params, eps)
     size = {name: np.abs(analytic[name]) + np.abs(numeric[name]) for name in params}
-    return {name: float(np.abs(analytic[name] - numeric[name]).max() / np.maximum(size[name].max(), 1e-8)) for name in params}
+    return {
+        name: float(
+            np.abs(analytic[name] - numeric[name]).max() / np.maximum(size[name].max(), 1e-8)
+        )
+        for name in params
+    }
 
 
 def gradcheck_along(f, params, rng, eps=1e-5):
@@ -300,7 +325,9 @@ def gradcheck_along(f, params, rng, eps=1e-5):
     _, analytic = gradients(f, params)
     v = {name: rng.normal(size=np.shape(value)) for name, value in params.items()}
     g_v = float(np.sum([np.vdot(analytic[name], v[name]) for name in params]))
-    value = lambda step: f({name: Var(params[name] + step * v[name]) for name in params}).data.item()
+    value = lambda step: f(
+        {name: Var(params[name] + step * v[name]) for name in params}
+    ).data.item()
     numeric = (value(eps) - value(-eps)) / (2 * eps)
     return abs(g_v - numeric) / np.maximum(abs(g_v) + abs(numeric), 1e-8)
 
@@ -323,9 +350,13 @@ def value_and_grad(program, leaves):
         values = list(named.values())
         for name, arguments, settings in program:
             if name not in OPERATIONS:
-                raise ValueError(f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}")
+                raise ValueError(
+                    f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}"
+                )
             if not all(0 <= i < len(values) for i in arguments):
-                raise ValueError(f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}")
+                raise ValueError(
+                    f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}"
+                )
             values.append(OPERATIONS[name](*(values[i] for i in arguments), **settings))
         return values[-1]
 
@@ -360,7 +391,10 @@ def max_over_time_vjp(x, g):
 def patient_params(rng, vocab=11, width=8):
     """Fresh parameters for any `patient`: {name: array}."""
     shapes = {"embed": (vocab, width), "W": (width, width), "b": (width,), "out": (width, vocab)}
-    return {name: rng.normal(size=shape) * (0.2 if name == "out" else 0.5) for name, shape in shapes.items()}
+    return {
+        name: rng.normal(size=shape) * (0.2 if name == "out" else 0.5)
+        for name, shape in shapes.items()
+    }
 
 
 def patient(number):

@@ -20,16 +20,27 @@ from collections import Counter
 
 RAW = bytes(range(256))  # byte b has id b
 _VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]  # in Latin-1
-GPT2 = bytes(_VISIBLE + [byte for byte in RAW if byte not in _VISIBLE])  # "!" has id 0, a blank 220; HF's trainer has the same order
+GPT2 = bytes(
+    _VISIBLE + [byte for byte in RAW if byte not in _VISIBLE]
+)  # "!" has id 0, a blank 220; HF's trainer has the same order
 
 # -- pieces ----------------------------------------------------------------------------------------------
 
-_UPPER, _LOWER, _BEFORE = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"[^\r\n\p{L}\p{N}]?"
+_UPPER, _LOWER, _BEFORE = (
+    r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]",
+    r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]",
+    r"[^\r\n\p{L}\p{N}]?",
+)
 _BLANKS = r"\s+(?!\S)|\s+"  # the last blank before a word is left to the word
 PATTERNS = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|" + _BLANKS,
-    "cl100k": r"'(?i:[sdmt]|ll|ve|re)|" + _BEFORE + r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|" + _BLANKS,
-    "tekken": f"{_BEFORE}{_UPPER}*{_LOWER}+|{_BEFORE}{_UPPER}+{_LOWER}*" + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|" + _BLANKS,
+    "cl100k": r"'(?i:[sdmt]|ll|ve|re)|"
+    + _BEFORE
+    + r"\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    + _BLANKS,
+    "tekken": f"{_BEFORE}{_UPPER}*{_LOWER}+|{_BEFORE}{_UPPER}+{_LOWER}*"
+    + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|"
+    + _BLANKS,
 }
 
 
@@ -37,7 +48,10 @@ PATTERNS = {
 def _runs():
     """[(category, first, last)]: the code points of Unicode in runs of one category, e.g. ('Lu', 0x41, 0x5a)."""
     categories = map(unicodedata.category, map(chr, range(0x110000)))
-    starts = [(category, next(group)[0]) for category, group in itertools.groupby(enumerate(categories), key=lambda item: item[1])]
+    starts = [
+        (category, next(group)[0])
+        for category, group in itertools.groupby(enumerate(categories), key=lambda item: item[1])
+    ]
     ends = [start for _, start in starts[1:]] + [0x110000]
     return [(category, start, end - 1) for (category, start), end in zip(starts, ends, strict=True)]
 
@@ -45,7 +59,18 @@ def _runs():
 def _members(name):
     """Runs of code points that are in a class: a category such as L or Lu, or s for Unicode's white space."""
     if name == "s":  # unlike \s of `re`, without U+001C to U+001F
-        return [(9, 13), (32, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)]
+        return [
+            (9, 13),
+            (32, 32),
+            (0x85, 0x85),
+            (0xA0, 0xA0),
+            (0x1680, 0x1680),
+            (0x2000, 0x200A),
+            (0x2028, 0x2029),
+            (0x202F, 0x202F),
+            (0x205F, 0x205F),
+            (0x3000, 0x3000),
+        ]
     return [(first, last) for category, first, last in _runs() if category.startswith(name)]
 
 
@@ -65,9 +90,25 @@ def translate(pattern, stop=0x110000):
             negated = part[1] in "SP"
             if negated and in_set:  # the gaps between the runs
                 edges = [-1, *(edge for run in members for edge in run), 0x110000]
-                members = [(last + 1, first - 1) for last, first in zip(edges[::2], edges[1::2], strict=True) if last + 1 < first]
-            runs = "".join(f"\\U{first:08x}-\\U{min(last, stop - 1):08x}" for first, last in members if first < stop)
-            out.append(runs if in_set else f"[{'^' * negated}{runs}]" if runs else "." if negated else "(?!)")
+                members = [
+                    (last + 1, first - 1)
+                    for last, first in zip(edges[::2], edges[1::2], strict=True)
+                    if last + 1 < first
+                ]
+            runs = "".join(
+                f"\\U{first:08x}-\\U{min(last, stop - 1):08x}"
+                for first, last in members
+                if first < stop
+            )
+            out.append(
+                runs
+                if in_set
+                else f"[{'^' * negated}{runs}]"
+                if runs
+                else "."
+                if negated
+                else "(?!)"
+            )
             continue
         in_set = part == "[" or (in_set and part != "]")
         out.append(r"\Z" if part == "$" and not in_set else part)
@@ -108,7 +149,10 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
     returns   [(left id, right id)]; merge k makes id 256 + k
     Overlapping pairs all count: a a a holds two.
     """
-    words = [([alphabet.index(byte) for byte in piece], times) for piece, times in Counter(pieces).items()]
+    words = [
+        ([alphabet.index(byte) for byte in piece], times)
+        for piece, times in Counter(pieces).items()
+    ]
     learned = []
     while len(learned) < merges:
         counts = {}
@@ -118,7 +162,9 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
         if not counts:
             break
         most = max(counts.values())
-        best = [pair for pair, count in counts.items() if count == most]  # in the order in which they were met
+        best = [
+            pair for pair, count in counts.items() if count == most
+        ]  # in the order in which they were met
         pair = min(best) if tie == "smallest" else best[0]
         words = [(merge(symbols, pair, 256 + len(learned)), times) for symbols, times in words]
         learned.append(pair)
@@ -145,7 +191,11 @@ def encode(piece, rank):
     """
     tokens = [piece[i : i + 1] for i in range(len(piece))]
     while True:
-        ranks = [(rank(*pair), i) for i, pair in enumerate(itertools.pairwise(tokens)) if rank(*pair) is not None]
+        ranks = [
+            (rank(*pair), i)
+            for i, pair in enumerate(itertools.pairwise(tokens))
+            if rank(*pair) is not None
+        ]
         if not ranks:
             return tokens
         _, i = min(ranks)
@@ -154,7 +204,9 @@ def encode(piece, rank):
 
 def encode_by_merges(piece, merges):
     """A piece as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
-    ranks = {pair: k for k, pair in reversed(list(enumerate(merges)))}  # a pair that is listed twice has its first rank
+    ranks = {
+        pair: k for k, pair in reversed(list(enumerate(merges)))
+    }  # a pair that is listed twice has its first rank
     return encode(piece, lambda left, right: ranks.get((left, right)))
 
 
@@ -175,7 +227,11 @@ def encode_with_dropout(piece, merges, p, u):
     """
     tokens = [piece[i : i + 1] for i in range(len(piece))]
     for round in itertools.count():
-        ranks = [(merges.index(pair), i) for i, pair in enumerate(itertools.pairwise(tokens)) if pair in merges and u(round, i) >= p]
+        ranks = [
+            (merges.index(pair), i)
+            for i, pair in enumerate(itertools.pairwise(tokens))
+            if pair in merges and u(round, i) >= p
+        ]
         if not ranks:
             return tokens
         _, i = min(ranks)
@@ -197,7 +253,9 @@ def merges_of(tokens):
         if len(token) > 1:
             parts = encode(token, lambda left, right: ranks.get(left + right))
             if len(parts) != 2:
-                raise ValueError(f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}")
+                raise ValueError(
+                    f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}"
+                )
             merges.append(tuple(parts))
         ranks[token] = k
     return merges
@@ -207,7 +265,9 @@ def merges_of(tokens):
 # A reader takes the text of a file and returns the arguments of minilib.bpe.Tokenizer; what is wrong is a ValueError that names the line.
 # A writer takes them and returns the text.
 
-_LETTERS = {byte: chr(byte if byte in _VISIBLE else 256 + n - len(_VISIBLE)) for n, byte in enumerate(GPT2)}
+_LETTERS = {
+    byte: chr(byte if byte in _VISIBLE else 256 + n - len(_VISIBLE)) for n, byte in enumerate(GPT2)
+}
 _BYTES = {letter: byte for byte, letter in _LETTERS.items()}
 
 
@@ -226,7 +286,10 @@ def from_letters(text):
 
 def _line(text, *parts, first=0):
     """Number of the last line on which these JSON values stand beside each other."""
-    spelled = ["(?:" + "|".join(re.escape(json.dumps(part, ensure_ascii=e)) for e in (True, False)) + ")" for part in parts]
+    spelled = [
+        "(?:" + "|".join(re.escape(json.dumps(part, ensure_ascii=e)) for e in (True, False)) + ")"
+        for part in parts
+    ]
     found = [match.start() for match in re.finditer(r"\s*[:,]\s*".join(spelled), text[first:])]
     return text.count("\n", 0, first + found[-1]) + 1 if found else "?"
 
@@ -244,7 +307,9 @@ def _json(text):
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}, which is no JSON; is the file whole?") from None
+        raise ValueError(
+            f"line {error.lineno}: {error.msg}, which is no JSON; is the file whole?"
+        ) from None
 
 
 def _base64(text):
@@ -282,7 +347,9 @@ def read_ranks(text):
 
 
 def write_ranks(tokens, ids, **_):
-    return "".join(f"{base64.b64encode(token).decode()} {i}\n" for token, i in zip(tokens, ids, strict=True))
+    return "".join(
+        f"{base64.b64encode(token).decode()} {i}\n" for token, i in zip(tokens, ids, strict=True)
+    )
 
 
 def read_merges(text):
@@ -297,7 +364,10 @@ def read_merges(text):
             raise ValueError(f"line {number}: {error}") from None
         merges.append((left, right))
         known.add(left + right)
-    return {"tokens": [bytes([byte]) for byte in GPT2] + [left + right for left, right in merges], "merges": merges}
+    return {
+        "tokens": [bytes([byte]) for byte in GPT2] + [left + right for left, right in merges],
+        "merges": merges,
+    }
 
 
 def read_json(text):
@@ -314,27 +384,61 @@ def read_tekken(text, data):
         for rank, entry in enumerate(data["vocab"][: config["default_vocab_size"] - first]):
             token = _at(text, entry["token_bytes"], _base64)
             if entry["rank"] != rank or token in seen:
-                raise ValueError(f"line {_line(text, 'token_bytes', entry['token_bytes'])}: token {token!r} stands there twice or has rank {entry['rank']} instead of {rank}")
+                raise ValueError(
+                    f"line {_line(text, 'token_bytes', entry['token_bytes'])}: token {token!r} stands there twice or has rank {entry['rank']} instead of {rank}"
+                )
             tokens.append(token)
             seen.add(token)
         specials = {entry["token_str"]: entry["rank"] for entry in data.get("special_tokens") or ()}
-        return {"tokens": tokens, "ids": [*range(first, first + len(tokens))], "pattern": config["pattern"], "specials": specials}
+        return {
+            "tokens": tokens,
+            "ids": [*range(first, first + len(tokens))],
+            "pattern": config["pattern"],
+            "specials": specials,
+        }
     except (KeyError, TypeError) as error:
         raise ValueError(f"line 1: this is no tekken.json, it lacks {error}") from None
 
 
 def write_tekken(tokens, ids, pattern, specials, **_):
     first = ids[0]
-    if ids != [*range(first, first + len(ids))] or sorted(specials.values()) != [*range(len(specials))] or len(specials) > first:
-        raise ValueError("tekken.json wants ids without gaps, special tokens before all others: give their ids to the Tokenizer in that order, or save as tokenizer.json")
-    config = {"pattern": pattern, "num_vocab_tokens": len(tokens), "default_vocab_size": first + len(tokens), "default_num_special_tokens": first, "version": "v3"}
-    spelled = lambda token: text if (text := token.decode(errors="replace")).encode() == token else None
-    vocab = [{"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": spelled(token)} for rank, token in enumerate(tokens)]
-    marks = [{"rank": i, "token_str": text, "is_control": True} for text, i in sorted(specials.items(), key=lambda item: item[1])]
-    return json.dumps({"config": config, "vocab": vocab, "special_tokens": marks}, ensure_ascii=False, indent=0)
+    if (
+        ids != [*range(first, first + len(ids))]
+        or sorted(specials.values()) != [*range(len(specials))]
+        or len(specials) > first
+    ):
+        raise ValueError(
+            "tekken.json wants ids without gaps, special tokens before all others: give their ids to the Tokenizer in that order, or save as tokenizer.json"
+        )
+    config = {
+        "pattern": pattern,
+        "num_vocab_tokens": len(tokens),
+        "default_vocab_size": first + len(tokens),
+        "default_num_special_tokens": first,
+        "version": "v3",
+    }
+    spelled = lambda token: (
+        text if (text := token.decode(errors="replace")).encode() == token else None
+    )
+    vocab = [
+        {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": spelled(token)}
+        for rank, token in enumerate(tokens)
+    ]
+    marks = [
+        {"rank": i, "token_str": text, "is_control": True}
+        for text, i in sorted(specials.items(), key=lambda item: item[1])
+    ]
+    return json.dumps(
+        {"config": config, "vocab": vocab, "special_tokens": marks}, ensure_ascii=False, indent=0
+    )
 
 
-_GPT2_CUTS = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_GPT2_CUTS = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
 _NO_CUTS = _GPT2_CUTS | {"use_regex": False}
 
 
@@ -348,24 +452,44 @@ def read_tokenizer_json(text, data):
             _refuse(f"model.{name}", model.get(name))
         specials = {added["content"]: added["id"] for added in data.get("added_tokens") or ()}
         for added in data.get("added_tokens") or ():
-            _refuse(f"added token {added['content']!r} with blanks stripped or as single words", added.get("lstrip") or added.get("rstrip") or added.get("single_word"))
-        vocab = {_at(text, letters, from_letters): i for letters, i in model["vocab"].items() if letters not in specials}
+            _refuse(
+                f"added token {added['content']!r} with blanks stripped or as single words",
+                added.get("lstrip") or added.get("rstrip") or added.get("single_word"),
+            )
+        vocab = {
+            _at(text, letters, from_letters): i
+            for letters, i in model["vocab"].items()
+            if letters not in specials
+        }
         tokens = sorted(vocab, key=vocab.get)
         merges = []
         for pair in model["merges"]:
-            left, right = (from_letters(part) for part in (pair.split(" ") if isinstance(pair, str) else pair))
+            left, right = (
+                from_letters(part) for part in (pair.split(" ") if isinstance(pair, str) else pair)
+            )
             if not {left, right, left + right} <= vocab.keys():
                 where = [pair] if isinstance(pair, str) else pair
-                raise ValueError(f"line {_line(text, *where, first=text.index('merges'))}: merge {pair!r} joins or makes a token that is not in the vocabulary")
+                raise ValueError(
+                    f"line {_line(text, *where, first=text.index('merges'))}: merge {pair!r} joins or makes a token that is not in the vocabulary"
+                )
             merges.append((left, right))
-        return {"tokens": tokens, "ids": [vocab[token] for token in tokens], "merges": merges, "pattern": _pattern(cuts), "specials": specials, "whole": bool(model.get("ignore_merges"))}
+        return {
+            "tokens": tokens,
+            "ids": [vocab[token] for token in tokens],
+            "merges": merges,
+            "pattern": _pattern(cuts),
+            "specials": specials,
+            "whole": bool(model.get("ignore_merges")),
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"line 1: this is no tokenizer.json: {error!r}") from None
 
 
 def _refuse(what, found):
     if found:
-        raise ValueError(f"this tokenizer.json has {what}, which a byte-level Tokenizer cannot keep: {json.dumps(found)[:80]}")
+        raise ValueError(
+            f"this tokenizer.json has {what}, which a byte-level Tokenizer cannot keep: {json.dumps(found)[:80]}"
+        )
 
 
 def _pattern(cuts):
@@ -377,21 +501,42 @@ def _pattern(cuts):
         _refuse("no pattern in pre_tokenizer", not steps[-1].get("use_regex", True))
         return PATTERNS["gpt2"]
     split = steps[0]
-    if split["type"] != "Split" or split["behavior"] != "Isolated" or split.get("invert") or steps[-1].get("use_regex", True):
+    if (
+        split["type"] != "Split"
+        or split["behavior"] != "Isolated"
+        or split.get("invert")
+        or steps[-1].get("use_regex", True)
+    ):
         _refuse("the pre_tokenizer", cuts)
     return split["pattern"].get("Regex") or re.escape(split["pattern"]["String"])
 
 
 def write_tokenizer_json(tokens, ids, pattern, specials, merges, whole):
-    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    added = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
     data = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": i, "content": text} | added for text, i in sorted(specials.items(), key=lambda item: item[1])],
+        "added_tokens": [
+            {"id": i, "content": text} | added
+            for text, i in sorted(specials.items(), key=lambda item: item[1])
+        ],
         "normalizer": None,
-        "pre_tokenizer": _GPT2_CUTS if pattern == PATTERNS["gpt2"] else {"type": "Sequence", "pretokenizers": [split, _NO_CUTS]},
+        "pre_tokenizer": _GPT2_CUTS
+        if pattern == PATTERNS["gpt2"]
+        else {"type": "Sequence", "pretokenizers": [split, _NO_CUTS]},
         "post_processor": None,
         "decoder": _GPT2_CUTS,
         "model": {

@@ -121,7 +121,12 @@ def kneser_ney(ids, *, text, order=5, modified=False):
 def log_prob(tables, data):
     """log p of each byte of `data` given those before it, the first one included: (len(data),), nats."""
     longest = len(tables) - 1
-    return np.array([math.log(kn_prob(tables, data[max(0, i - longest) : i], data[i])) for i in range(len(data))])
+    return np.array(
+        [
+            math.log(kn_prob(tables, data[max(0, i - longest) : i], data[i]))
+            for i in range(len(data))
+        ]
+    )
 
 
 def bits_per_byte(total_nats, n_bytes):
@@ -136,12 +141,25 @@ def divergence(p, q):
 
 def better_model(nats_per_token, bytes_per_token):
     """Which of several models compresses best: its index. Both (models,); tokens may differ between models."""
-    return int(np.argmin([bits_per_byte(nats, size) for nats, size in zip(nats_per_token, bytes_per_token, strict=True)]))
+    return int(
+        np.argmin(
+            [
+                bits_per_byte(nats, size)
+                for nats, size in zip(nats_per_token, bytes_per_token, strict=True)
+            ]
+        )
+    )
 
 
 def planted_pairs(rng):
     """Cases for better_model: five pairs of models. In two of them the lower perplexity compresses worse."""
-    for nats, size in [((2.0, 2.2), (1.0, 1.0)), ((1.4, 4.8), (1.0, 4.1)), ((3.9, 3.1), (4.0, 4.0)), ((5.2, 6.0), (3.1, 4.4)), ((2.4, 7.0), (1.5, 4.2))]:
+    for nats, size in [
+        ((2.0, 2.2), (1.0, 1.0)),
+        ((1.4, 4.8), (1.0, 4.1)),
+        ((3.9, 3.1), (4.0, 4.0)),
+        ((5.2, 6.0), (3.1, 4.4)),
+        ((2.4, 7.0), (1.5, 4.2)),
+    ]:
         yield np.array(nats), np.array(size)
 
 
@@ -163,7 +181,9 @@ def quantize(p, total=TOTAL):
     out = np.zeros(p.shape, dtype=np.int64)
     for row in np.ndindex(p.shape[:-1]):
         if not (min(p[row]) >= 0 and abs(sum(p[row]) - 1) < 1e-3):
-            raise ValueError(f"p must have rows ≥ 0 that sum to 1, got one with sum {sum(p[row])} and least value {min(p[row])}")
+            raise ValueError(
+                f"p must have rows ≥ 0 that sum to 1, got one with sum {sum(p[row])} and least value {min(p[row])}"
+            )
         for v in range(V):
             out[row][v] = 1 + math.floor(p[row][v] * (total - V))
         out[row][np.argmax(p[row])] += total - sum(out[row])
@@ -195,7 +215,9 @@ def encode(symbols, frequencies):
             code.append(low >> 24)
             low, width = (low << 8) % _TOP, width << 8
         past.append(symbol)
-    low = _carry(low + _BYTE - 1, code)  # some number in the interval ends in three zero bytes: they need no writing
+    low = _carry(
+        low + _BYTE - 1, code
+    )  # some number in the interval ends in three zero bytes: they need no writing
     code.append(low >> 24)
     return bytes(code)
 
@@ -206,7 +228,12 @@ def decode(code, n, frequencies):
     Raises ValueError if the code is not used up by exactly n symbols: it was cut short, or n or the frequencies
     are others. Bytes changed within it give wrong symbols, often unnoticed: a file format would add a checksum.
     """
-    below, width, past, read = int.from_bytes(code[:4].ljust(4, b"\0")), _TOP, [], 4  # below: the number minus low
+    below, width, past, read = (
+        int.from_bytes(code[:4].ljust(4, b"\0")),
+        _TOP,
+        [],
+        4,
+    )  # below: the number minus low
     for _ in range(n):
         cuts = _cuts(frequencies(past))
         # the last cut c with width · c // total <= below, solved for c
@@ -214,11 +241,16 @@ def decode(code, n, frequencies):
         start, stop = width * cuts[symbol] // cuts[-1], width * cuts[symbol + 1] // cuts[-1]
         below, width = below - start, stop - start
         while width <= _BYTE:
-            below, width = below << 8 | (code[read] if read < len(code) else 0), width << 8  # past the end: the zeros
+            below, width = (
+                below << 8 | (code[read] if read < len(code) else 0),
+                width << 8,
+            )  # past the end: the zeros
             read += 1
         past.append(symbol)
     if read - 3 != len(code):
-        raise ValueError(f"code must be the {read - 3} bytes that these {n} symbols take, got {len(code)}")
+        raise ValueError(
+            f"code must be the {read - 3} bytes that these {n} symbols take, got {len(code)}"
+        )
     return past
 
 
@@ -226,7 +258,9 @@ def _cuts(frequencies):
     """[0, f0, f0 + f1, …, sum], checked."""
     cuts = list(itertools.accumulate(frequencies, initial=0))
     if min(frequencies) < 1 or cuts[-1] > _BYTE:
-        raise ValueError(f"frequencies must be ints ≥ 1 with a sum of at most 2^24, got least {min(frequencies)} and sum {cuts[-1]}")
+        raise ValueError(
+            f"frequencies must be ints ≥ 1 with a sum of at most 2^24, got least {min(frequencies)} and sum {cuts[-1]}"
+        )
     return cuts
 
 
@@ -297,4 +331,7 @@ class Mixer:
             self.history = (self.history + bytes([self.node - 256]))[-max(self.orders) :]
             self.node = 1
             contexts = [self.history[-order:] for order in self.orders]
-            self.nodes = [table.setdefault(context, {}) for table, context in zip(self.tables, contexts, strict=True)]
+            self.nodes = [
+                table.setdefault(context, {})
+                for table, context in zip(self.tables, contexts, strict=True)
+            ]

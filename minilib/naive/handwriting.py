@@ -31,7 +31,9 @@ def log_density(y, x):
     out = np.zeros(x.shape[:-1])
     for at in np.ndindex(out.shape):
         e_hat, pi_hat, *rest = _split(y[at])
-        log_pi = pi_hat - pi_hat.max() - np.log(np.sum(np.exp(pi_hat - pi_hat.max())))  # ln softmax, eq. 19
+        log_pi = (
+            pi_hat - pi_hat.max() - np.log(np.sum(np.exp(pi_hat - pi_hat.max())))
+        )  # ln softmax, eq. 19
         terms = [log_pi[j] + _log_normal(x[at], *[r[j] for r in rest]) for j in range(len(pi_hat))]
         mixture = max(terms) + np.log(sum(np.exp(term - max(terms)) for term in terms))
         end = x[at][2]  # e = 1 / (1 + exp(ê)): mind the sign, eq. 18
@@ -49,7 +51,9 @@ def log_density_gradient(y, x):
         e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y[at])
         pi = np.exp(pi_hat - pi_hat.max())
         pi = pi / pi.sum()
-        logs = np.array([_log_normal(x[at], *one) for one in zip(mu1, mu2, s1, s2, rho_hat, strict=True)])
+        logs = np.array(
+            [_log_normal(x[at], *one) for one in zip(mu1, mu2, s1, s2, rho_hat, strict=True)]
+        )
         gamma = pi * np.exp(logs - logs.max())
         gamma = gamma / gamma.sum()  # responsibilities
         M = len(pi)
@@ -64,7 +68,10 @@ def log_density_gradient(y, x):
                 gamma[j] * C * vr / np.exp(s2[j]),
                 gamma[j] * (C * u * ur - 1),
                 gamma[j] * (C * v * vr - 1),
-                gamma[j] * (C * ur * vr + rho),  # the paper's uv + ρ (1 - C Z), rearranged so that nothing cancels
+                gamma[j]
+                * (
+                    C * ur * vr + rho
+                ),  # the paper's uv + ρ (1 - C Z), rearranged so that nothing cancels
             )
         out[at] = np.concatenate([[1 / (1 + np.exp(e_hat)) - x[at][2]], d.ravel()])
     return out
@@ -84,7 +91,13 @@ def _residual(u, v, rho_hat):
 def _log_normal(x, mu1, mu2, s1, s2, rho_hat):
     u, v = (x[0] - mu1) / np.exp(s1), (x[1] - mu2) / np.exp(s2)
     q = abs(rho_hat) + np.log1p(np.exp(-2 * abs(rho_hat))) - np.log(2)  # ln cosh ρ̂
-    return -np.log(2 * np.pi) - s1 - s2 + q - 0.5 * (v**2 + (_residual(u, v, rho_hat) * np.exp(q)) ** 2)
+    return (
+        -np.log(2 * np.pi)
+        - s1
+        - s2
+        + q
+        - 0.5 * (v**2 + (_residual(u, v, rho_hat) * np.exp(q)) ** 2)
+    )
 
 
 def window_step(p, kappa, text, A):
@@ -112,7 +125,11 @@ def window(p, kappa, text, alphabet):
     returns  w (batch, time, A), kappa (batch, time, K), phi (batch, time, letters + 1)
     """
     B, T, K = len(p), p.shape[1], kappa.shape[1]
-    w, kappas, phi = np.zeros((B, T, alphabet)), np.zeros((B, T, K)), np.zeros((B, T, text.shape[1] + 1))
+    w, kappas, phi = (
+        np.zeros((B, T, alphabet)),
+        np.zeros((B, T, K)),
+        np.zeros((B, T, text.shape[1] + 1)),
+    )
     for b in range(B):
         k = kappa[b]
         for t in range(T):
@@ -176,7 +193,11 @@ def start(params, layers):
     """The state before the first point: (h, c) of each layer, w, kappa; all zero."""
     n = params["layers.0.W_h"].shape[1]
     A = params["layers.0.W_x"].shape[1] - 3
-    return [(np.zeros(n), np.zeros(n)) for _ in range(layers)], np.zeros(A), np.zeros(len(params.get("b_p", ())) // 3)
+    return (
+        [(np.zeros(n), np.zeros(n)) for _ in range(layers)],
+        np.zeros(A),
+        np.zeros(len(params.get("b_p", ())) // 3),
+    )
 
 
 def step(params, x, text, state, layers):
@@ -190,7 +211,11 @@ def step(params, x, text, state, layers):
         if k == 0 and text is not None:
             w, kappa, phi = window_step(params["W_p"] @ h + params["b_p"], kappa, text, len(w))
         below = h
-    return params["W_y"] @ np.concatenate([h for h, _ in after]) + params["b_y"], (after, w, kappa), phi
+    return (
+        params["W_y"] @ np.concatenate([h for h, _ in after]) + params["b_y"],
+        (after, w, kappa),
+        phi,
+    )
 
 
 def draw(y, noise, bias):
@@ -203,7 +228,9 @@ def draw(y, noise, bias):
     j = min(int(np.sum(np.cumsum(pi) / pi.sum() <= noise[0])), len(pi) - 1)
     rho = np.tanh(rho_hat[j])
     dx = mu1[j] + np.exp(s1[j] - bias) * noise[1]
-    dy = mu2[j] + np.exp(s2[j] - bias) * (rho * noise[1] + noise[2] / np.cosh(rho_hat[j]))  # sqrt(1 - ρ²) = 1 / cosh ρ̂
+    dy = mu2[j] + np.exp(s2[j] - bias) * (
+        rho * noise[1] + noise[2] / np.cosh(rho_hat[j])
+    )  # sqrt(1 - ρ²) = 1 / cosh ρ̂
     return np.array([dx, dy, float(noise[3] < 1 / (1 + np.exp(e_hat)))])
 
 

@@ -57,7 +57,9 @@ def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
         q, kv = query[:, j] @ W_q.T, groups[:, j] @ W_kv.T
         for h in range(heads):
             own = slice(h * D, (h + 1) * D)
-            heard = attention(q[:, None, None, own], rope(kv[:, None, :, own], 0), kv[:, None, :, C:][..., own])
+            heard = attention(
+                q[:, None, None, own], rope(kv[:, None, :, own], 0), kv[:, None, :, C:][..., own]
+            )
             out[:, j] += heard[:, 0, 0] @ W_out[:, own].T
     return out
 
@@ -91,7 +93,10 @@ def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, w
     """
     B, T, C = x.shape
     D, first = C // heads, -(-position // k)
-    keys, values = (np.concatenate([past, np.zeros((B, heads, y.shape[1], D))], axis=2) for past in (past_k, past_v))
+    keys, values = (
+        np.concatenate([past, np.zeros((B, heads, y.shape[1], D))], axis=2)
+        for past in (past_k, past_v)
+    )
     S, out = past_k.shape[2], np.zeros((B, T, C))
     for h in range(heads):
         own = slice(h * D, (h + 1) * D)
@@ -101,7 +106,12 @@ def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, w
             end = j - (first - S) + 1  # keys[..., :end, :] are those of groups ≤ j
             start = max(0, end - window) if window else 0
             q = rope(x[:, t : t + 1] @ W_q[own].T, j)
-            out[:, t] += attention(q[:, None], keys[:, h : h + 1, start:end], values[:, h : h + 1, start:end])[:, 0, 0] @ W_out[:, own].T
+            out[:, t] += (
+                attention(
+                    q[:, None], keys[:, h : h + 1, start:end], values[:, h : h + 1, start:end]
+                )[:, 0, 0]
+                @ W_out[:, own].T
+            )
     keep = slice(-window, None) if window else slice(None)
     return out, keys[:, :, keep], values[:, :, keep]
 
@@ -110,7 +120,11 @@ def stack(params, name, x, layers, heads, causal=True, window=None):
     """The blocks name.0, name.1, … of a state_dict, one after another, without a past."""
     nothing = np.zeros((len(x), heads, 0, x.shape[2] // heads))
     for n in range(layers):
-        own = {key.removeprefix(f"{name}.{n}."): value for key, value in params.items() if key.startswith(f"{name}.{n}.")}
+        own = {
+            key.removeprefix(f"{name}.{n}."): value
+            for key, value in params.items()
+            if key.startswith(f"{name}.{n}.")
+        }
         x, _, _ = block(own, x, nothing, nothing, 0, heads, causal, window)
     return x
 
@@ -127,18 +141,43 @@ def hourglass(params, ids, *, k, before, middle, after, heads, context, shorten,
     returns  (batch, T, vocab)
     """
     P, T = params, ids.shape[1]
-    x = stack(P, "before", np.array([[P["embed"][i] for i in row] for row in ids]), before, heads, True, context)
+    x = stack(
+        P,
+        "before",
+        np.array([[P["embed"][i] for i in row] for row in ids]),
+        before,
+        heads,
+        True,
+        context,
+    )
     groups = group(x, k, k - 1)
     y = shorten_linear(groups, P["shorten"]) if shorten == "linear" else shorten_average(groups)
     if shorten == "attention":
         asking, asked = normed(P, "gather.norm_q", y), normed(P, "gather.norm_kv", groups)
-        y = y + shorten_attention(asking, asked, P["gather.q"], P["gather.kv"], P["gather.out"], heads)
+        y = y + shorten_attention(
+            asking, asked, P["gather.q"], P["gather.kv"], P["gather.out"], heads
+        )
     y = stack(P, "middle", y, middle, heads, True, context)
     x = x + (up_repeat(y, k, T) if up == "repeat" else up_linear(y, P["up"], k, T))
     if up == "attention":
         nothing = np.zeros((len(x), heads, 0, x.shape[2] // heads))
         asking, asked = normed(P, "spread.norm_q", x), normed(P, "spread.norm_kv", y)
-        x = x + up_attention(asking, asked, P["spread.q"], P["spread.kv"], P["spread.out"], heads, k, nothing, nothing, 0, context)[0]
+        x = (
+            x
+            + up_attention(
+                asking,
+                asked,
+                P["spread.q"],
+                P["spread.kv"],
+                P["spread.out"],
+                heads,
+                k,
+                nothing,
+                nothing,
+                0,
+                context,
+            )[0]
+        )
     x = stack(P, "after", x, after, heads, True, context)
     return normed(P, "norm", x) @ P["output"].T
 
@@ -172,14 +211,21 @@ def funnel(params, ids, *, layers, levels, heads):
     for level in range(levels):
         if level:
             name, D = f"pools.{level - 1}", C // heads
-            pooled = np.array([[row[0], *(row[t : t + 2].mean(0) for t in range(1, len(row), 2))] for row in x])
+            pooled = np.array(
+                [[row[0], *(row[t : t + 2].mean(0) for t in range(1, len(row), 2))] for row in x]
+            )
             asking, asked = normed(P, f"{name}.norm_q", pooled), normed(P, f"{name}.norm_kv", x)
             heard = np.zeros(pooled.shape)
             first = np.maximum(2 * np.arange(pooled.shape[1]) - 1, 0)  # of each pair
             for h in range(heads):
                 own = slice(h * D, (h + 1) * D)
                 q, kv = rope(asking @ P[f"{name}.q"][own].T, first), asked @ P[f"{name}.kv"].T
-                heard += attention(q[:, None], rope(kv[..., own], 0)[:, None], kv[..., C:][..., own][:, None])[:, 0] @ P[f"{name}.out"][:, own].T
+                heard += (
+                    attention(
+                        q[:, None], rope(kv[..., own], 0)[:, None], kv[..., C:][..., own][:, None]
+                    )[:, 0]
+                    @ P[f"{name}.out"][:, own].T
+                )
             x = pooled + heard
         x = stack(P, f"levels.{level}", x, layers, heads, causal=False)
     return normed(P, "norm", x[:, 0])

@@ -16,7 +16,9 @@ import numpy as np
 
 
 def sigmoid(x):
-    return 1 / (1 + np.exp(-x)) if x >= 0 else np.exp(x) / (1 + np.exp(x))  # never exp of a large number
+    return (
+        1 / (1 + np.exp(-x)) if x >= 0 else np.exp(x) / (1 + np.exp(x))
+    )  # never exp of a large number
 
 
 sigmoid = np.vectorize(sigmoid, otypes=[float])
@@ -69,7 +71,9 @@ def lstm(x, h, c, W_h, peep):
     out, h, c = np.zeros((B, T, n)), h.copy(), c.copy()
     for b in range(B):
         for t in range(T):
-            h[b], c[b], _ = lstm_step(x[b, t], h[b], c[b], np.eye(4 * n), W_h, peep, np.zeros(4 * n))
+            h[b], c[b], _ = lstm_step(
+                x[b, t], h[b], c[b], np.eye(4 * n), W_h, peep, np.zeros(4 * n)
+            )
             out[b, t] = h[b]
     return out, h, c
 
@@ -89,7 +93,10 @@ def lstm_lm(params, ids, *, layers=1):
         for t in range(T):
             below, all_layers = np.zeros(0), []
             for k in range(layers):
-                P = {name: params[f"layers.{k}.{name}"] for name in ("symbol", "below", "recurrent", "peep", "bias")}
+                P = {
+                    name: params[f"layers.{k}.{name}"]
+                    for name in ("symbol", "below", "recurrent", "peep", "bias")
+                }
                 x = np.concatenate([np.eye(len(P["symbol"]))[ids[b, t]], below])
                 W_x = np.concatenate([P["symbol"].T, P["below"]], axis=1)
                 h, c, _ = lstm_step(x, *state[k], W_x, P["recurrent"], P["peep"], P["bias"])
@@ -121,14 +128,24 @@ def lstm_loss(params, ids, h, c):
         caches.append(cache)
         outputs.append(h)
         errors.append((p - np.eye(V)[ids[t + 1]]) / T)
-    G = {"W_x": np.zeros(W_x.shape), "W_h": np.zeros(W_h.shape), "peep": np.zeros(peep.shape), "b": np.zeros(bias.shape)}
+    G = {
+        "W_x": np.zeros(W_x.shape),
+        "W_h": np.zeros(W_h.shape),
+        "peep": np.zeros(peep.shape),
+        "b": np.zeros(bias.shape),
+    }
     d_output, d_bias = np.zeros(params["output"].shape), np.zeros(V)
     dh, dc = np.zeros(n), np.zeros(n)
     for t in reversed(range(T)):
         d_output += np.outer(errors[t], outputs[t])
         d_bias += errors[t]
-        _, dh, dc = lstm_step_back(params["output"].T @ errors[t] + dh, dc, caches[t], W_x, W_h, peep, G)
-    grads = {"layers.0.symbol": G["W_x"].T, "layers.0.below": np.zeros(params["layers.0.below"].shape)}
+        _, dh, dc = lstm_step_back(
+            params["output"].T @ errors[t] + dh, dc, caches[t], W_x, W_h, peep, G
+        )
+    grads = {
+        "layers.0.symbol": G["W_x"].T,
+        "layers.0.below": np.zeros(params["layers.0.below"].shape),
+    }
     grads |= {"layers.0.recurrent": G["W_h"], "layers.0.peep": G["peep"], "layers.0.bias": G["b"]}
     return loss, grads | {"output": d_output, "output_bias": d_bias}, h, c
 

@@ -31,7 +31,10 @@ def selective_scan(x, dt, A, B, C, D, h):
         for t in range(x.shape[1]):
             for d in range(x.shape[2]):
                 for n in range(A.shape[1]):
-                    h[b, d, n] = np.exp(dt[b, t, d] * A[d, n]) * h[b, d, n] + dt[b, t, d] * B[b, t, n] * x[b, t, d]
+                    h[b, d, n] = (
+                        np.exp(dt[b, t, d] * A[d, n]) * h[b, d, n]
+                        + dt[b, t, d] * B[b, t, n] * x[b, t, d]
+                    )
                 y[b, t, d] = C[b, t] @ h[b, d] + D[d] * x[b, t, d]
     return y, h
 
@@ -61,9 +64,18 @@ def mixer(params, u):
     D, N = P["A_log"].shape
     xz = u @ P["in_proj.weight"].T
     x, z = xz[..., :D], xz[..., D:]
-    x = causal_conv1d(x, P["conv1d.weight"], P["conv1d.bias"], np.zeros((len(u), P["conv1d.weight"].shape[2] - 1, D)))
+    x = causal_conv1d(
+        x,
+        P["conv1d.weight"],
+        P["conv1d.bias"],
+        np.zeros((len(u), P["conv1d.weight"].shape[2] - 1, D)),
+    )
     x = x * sigmoid(x)
-    low, B, C = np.split(x @ P["x_proj.weight"].T, [P["dt_proj.weight"].shape[1], P["dt_proj.weight"].shape[1] + N], axis=-1)
+    low, B, C = np.split(
+        x @ P["x_proj.weight"].T,
+        [P["dt_proj.weight"].shape[1], P["dt_proj.weight"].shape[1] + N],
+        axis=-1,
+    )
     dt = softplus(low @ P["dt_proj.weight"].T + P["dt_proj.bias"])
     y, _ = selective_scan(x, dt, -np.exp(P["A_log"]), B, C, P["D"], np.zeros((len(u), D, N)))
     return (y * z * sigmoid(z)) @ P["out_proj.weight"].T
@@ -75,11 +87,18 @@ def mixer2(params, u):
     heads, D = len(P["A_log"]), P["out_proj.weight"].shape[1]
     N = (P["conv1d.weight"].shape[0] - D) // 2
     z, xBC, dt = np.split(u @ P["in_proj.weight"].T, [D, 2 * D + 2 * N], axis=-1)
-    xBC = causal_conv1d(xBC, P["conv1d.weight"], P["conv1d.bias"], np.zeros((len(u), P["conv1d.weight"].shape[2] - 1, D + 2 * N)))
+    xBC = causal_conv1d(
+        xBC,
+        P["conv1d.weight"],
+        P["conv1d.bias"],
+        np.zeros((len(u), P["conv1d.weight"].shape[2] - 1, D + 2 * N)),
+    )
     x, B, C = np.split(xBC * sigmoid(xBC), [D, D + N], axis=-1)
     dt = softplus(dt + P["dt_bias"])
     x = x.reshape(*x.shape[:2], heads, D // heads)
-    y, _ = ssd(x * dt[..., None], -dt * np.exp(P["A_log"]), B, C, np.zeros((len(u), heads, N, D // heads)))
+    y, _ = ssd(
+        x * dt[..., None], -dt * np.exp(P["A_log"]), B, C, np.zeros((len(u), heads, N, D // heads))
+    )
     y = (y + P["D"][:, None] * x).reshape(*u.shape[:2], D)
     return rms_norm(y * z * sigmoid(z), P["norm.weight"]) @ P["out_proj.weight"].T
 
@@ -90,7 +109,15 @@ def mamba(params, ids, *, layers, heads=None):
     u = E[ids]
     for n in range(layers):
         start = f"backbone.layers.{n}."
-        own = {name.removeprefix(start): value for name, value in params.items() if name.startswith(start)}
-        inner = {name.removeprefix("mixer."): value for name, value in own.items() if name.startswith("mixer.")}
+        own = {
+            name.removeprefix(start): value
+            for name, value in params.items()
+            if name.startswith(start)
+        }
+        inner = {
+            name.removeprefix("mixer."): value
+            for name, value in own.items()
+            if name.startswith("mixer.")
+        }
         u = u + (mixer2 if heads else mixer)(inner, rms_norm(u, own["norm.weight"]))
     return rms_norm(u, params["backbone.norm_f.weight"]) @ E.T

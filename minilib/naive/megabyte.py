@@ -27,7 +27,11 @@ WIDTHS = 3, 5, 7  # of the causal convolutions
 
 def own(params, prefix):
     """The parameters of one part, without its prefix."""
-    return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in params.items()
+        if name.startswith(prefix)
+    }
 
 
 def patch_embed(params, ids, *, patch, conv=False):
@@ -42,7 +46,10 @@ def patch_embed(params, ids, *, patch, conv=False):
         weight, bias = params[f"convs.{n}.weight"], params[f"convs.{n}.bias"]  # (D, D, width), (D,)
         y = np.zeros(x.shape)
         for t in range(T):
-            heard = bias + sum(x[:, s] @ weight[:, :, s - t + width - 1].T for s in range(max(0, t - width + 1), t + 1))
+            heard = bias + sum(
+                x[:, s] @ weight[:, :, s - t + width - 1].T
+                for s in range(max(0, t - width + 1), t + 1)
+            )
             y[:, t] = x[:, t] + np.maximum(heard, 0)
         x = y
     patches = np.zeros((B, T // patch, patch * x.shape[2]))
@@ -57,8 +64,12 @@ def global_model(params, patches, *, patch, global_layers, heads, context):
     x = np.concatenate([np.broadcast_to(params["pad_global"], (B, 1, G)), patches], axis=1)
     nothing = np.zeros((B, heads, 0, G // heads))
     for n in range(global_layers):
-        x, _, _ = block(own(params, f"global_blocks.{n}."), x, nothing, nothing, 0, heads, True, context)
-    return layer_norm(x, params["global_norm.weight"], params["global_norm.bias"]).reshape(B, K + 1, patch, G // patch)
+        x, _, _ = block(
+            own(params, f"global_blocks.{n}."), x, nothing, nothing, 0, heads, True, context
+        )
+    return layer_norm(x, params["global_norm.weight"], params["global_norm.bias"]).reshape(
+        B, K + 1, patch, G // patch
+    )
 
 
 def patch_block(params, x, past_k, past_v, position, heads, patch, reach=0):
@@ -89,11 +100,15 @@ def local_model(params, g, ids, *, patch, local_layers, heads, reach=0):
         x[:, n] = g[:, k, p] @ params["to_local"].T + before
     nothing = np.zeros((B, heads, 0, x.shape[2] // heads))
     for n in range(local_layers):
-        x, _, _ = patch_block(own(params, f"local_blocks.{n}."), x, nothing, nothing, 0, heads, patch, reach)
+        x, _, _ = patch_block(
+            own(params, f"local_blocks.{n}."), x, nothing, nothing, 0, heads, patch, reach
+        )
     return x
 
 
-def megabyte(params, ids, *, patch, global_layers, local_layers, heads, context, conv=False, reach=0):
+def megabyte(
+    params, ids, *, patch, global_layers, local_layers, heads, context, conv=False, reach=0
+):
     """Logits of the byte after each: (batch, T) -> (batch, T, V). Patches start at ids[:, 0].
 
     The paper's model predicts byte n at place n, byte 0 from the pads alone. Here logits[:, t] predicts ids[:, t + 1], so
@@ -101,8 +116,12 @@ def megabyte(params, ids, *, patch, global_layers, local_layers, heads, context,
     """
     K = ids.shape[1] // patch
     patches = patch_embed(params, ids[:, : K * patch], patch=patch, conv=conv)
-    g = global_model(params, patches, patch=patch, global_layers=global_layers, heads=heads, context=context)
-    x = local_model(params, g, ids, patch=patch, local_layers=local_layers, heads=heads, reach=reach)
+    g = global_model(
+        params, patches, patch=patch, global_layers=global_layers, heads=heads, context=context
+    )
+    x = local_model(
+        params, g, ids, patch=patch, local_layers=local_layers, heads=heads, reach=reach
+    )
     return layer_norm(x[:, 1:], params["norm.weight"], params["norm.bias"]) @ params["output"].T
 
 
@@ -137,13 +156,25 @@ def attention_cost(T, patch, reach=0):
     return planner, speller
 
 
-def multiply_adds(T, patch, global_width, global_layers, local_width, local_layers, vocab_size=256, reach=0):
+def multiply_adds(
+    T, patch, global_width, global_layers, local_width, local_layers, vocab_size=256, reach=0
+):
     """Multiply-adds of scoring T bytes, T a multiple of P, of which the first is given: (planner, speller, between and output).
 
     Counted matrix by matrix, without the convolutional encoder. A planner of no layers costs nothing.
     """
     blocks = []
-    for steps, width, layers, scores in zip((T // patch, T), (global_width, local_width), (global_layers, local_layers), attention_cost(T, patch, reach), strict=True):
-        matrices = 3 * width * width + width * width + 4 * width * width + 4 * width * width  # qkv, out, up, down
-        blocks.append(layers * sum([steps * matrices, scores * width, scores * width]))  # scores, and the mean that they weigh
+    for steps, width, layers, scores in zip(
+        (T // patch, T),
+        (global_width, local_width),
+        (global_layers, local_layers),
+        attention_cost(T, patch, reach),
+        strict=True,
+    ):
+        matrices = (
+            3 * width * width + width * width + 4 * width * width + 4 * width * width
+        )  # qkv, out, up, down
+        blocks.append(
+            layers * sum([steps * matrices, scores * width, scores * width])
+        )  # scores, and the mean that they weigh
     return *blocks, T * (global_width // patch) * local_width + (T - 1) * local_width * vocab_size

@@ -56,7 +56,9 @@ def discretize(A, B, dt, method="bilinear"):
     if method == "bilinear":
         left = np.eye(N) - dt / 2 * A
         return np.linalg.solve(left, np.eye(N) + dt / 2 * A), np.linalg.solve(left, dt * B)
-    if method == "zoh":  # A⁻¹(e^{ΔA} - I)B without A⁻¹: u as one more coordinate, which stands still
+    if (
+        method == "zoh"
+    ):  # A⁻¹(e^{ΔA} - I)B without A⁻¹: u as one more coordinate, which stands still
         block = np.zeros((N + 1, N + 1))
         block[:N, :N], block[:N, N] = dt * A, dt * B
         block = expm(block)
@@ -97,7 +99,9 @@ def ssm(u, Ab, Bb, C, D):
     """One system as a recurrence: u (L,) -> y (L,), from state 0 (S4, eq. 3)."""
     x, y = np.zeros(len(Bb)), np.zeros(len(u))
     for k in range(len(u)):
-        x = np.array([sum(Ab[n, m] * x[m] for m in range(len(x))) + Bb[n] * u[k] for n in range(len(x))])
+        x = np.array(
+            [sum(Ab[n, m] * x[m] for m in range(len(x))) + Bb[n] * u[k] for n in range(len(x))]
+        )
         y[k] = sum(C[n] * x[n] for n in range(len(x))) + D * u[k]
     return y
 
@@ -207,7 +211,9 @@ def nplr(N):
     A, B = hippo_legs(N)
     P = np.sqrt(np.arange(N) + 0.5)
     skew = A + np.outer(P, P) + 0.5 * np.eye(N)
-    omega, V = np.linalg.eigh(-1j * skew)  # Hermitian, so that V is unitary: nothing is lost on the way there and back
+    omega, V = np.linalg.eigh(
+        -1j * skew
+    )  # Hermitian, so that V is unitary: nothing is lost on the way there and back
     omega, V = omega[N // 2 :], V[:, N // 2 :]
     P = V.conj().T @ P
     V = V * (P / np.abs(P))
@@ -244,7 +250,14 @@ def dplr_kernel(Lam, P, B, Ct, dt, L):
                 continue
             poles = 2 / dt[h] * (1 - z) / (1 + z) - lam
             cauchy = lambda v, poles=poles: sum(v[n] / poles[n] for n in range(len(v)))
-            spectrum[k] = 2 / (1 + z) * (cauchy(c * b) - cauchy(c * p) * cauchy(p.conj() * b) / (1 + cauchy(p.conj() * p)))
+            spectrum[k] = (
+                2
+                / (1 + z)
+                * (
+                    cauchy(c * b)
+                    - cauchy(c * p) * cauchy(p.conj() * b) / (1 + cauchy(p.conj() * p))
+                )
+            )
         for j in range(L):
             K[h, j] = sum(spectrum[k] * np.exp(2j * np.pi * j * k / L) for k in range(L)).real / L
     return K
@@ -286,7 +299,9 @@ def s4d_layer(params, u):
     """`s4d` from state 0 with the parameters of minilib.s4.S4DLayer: u (batch, H, L) -> (batch, H, L)."""
     P = params
     A = -np.exp(P["log_decay"]) + 1j * P["frequency"]  # whatever is trained, it decays
-    return s4d(u, A, pairs(P["C"]), np.exp(P["log_dt"]), P["D"], np.zeros((len(u), *A.shape), complex))[0]
+    return s4d(
+        u, A, pairs(P["C"]), np.exp(P["log_dt"]), P["D"], np.zeros((len(u), *A.shape), complex)
+    )[0]
 
 
 def s4_layer(params, u, *, length):
@@ -294,7 +309,9 @@ def s4_layer(params, u, *, length):
     P = params
     Lam, dt = -np.exp(P["log_decay"]) + 1j * P["frequency"], np.exp(P["log_dt"])
     C = dplr_output(Lam, pairs(P["P"]), pairs(P["Ct"]), dt, length)
-    return dplr(u, Lam, pairs(P["P"]), pairs(P["B"]), C, dt, P["D"], np.zeros((len(u), *Lam.shape), complex))[0]
+    return dplr(
+        u, Lam, pairs(P["P"]), pairs(P["B"]), C, dt, P["D"], np.zeros((len(u), *Lam.shape), complex)
+    )[0]
 
 
 def _stack(params, ids, layers, layer):
@@ -302,9 +319,15 @@ def _stack(params, ids, layers, layer):
     x = np.array([[params["embed"][i] for i in row] for row in ids])  # (batch, time, H)
     normal = np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))), otypes=[float])
     for k in range(layers):
-        P = {name.removeprefix(f"blocks.{k}."): value for name, value in params.items() if name.startswith(f"blocks.{k}.")}
+        P = {
+            name.removeprefix(f"blocks.{k}."): value
+            for name, value in params.items()
+            if name.startswith(f"blocks.{k}.")
+        }
         u = layer_norm(x, P["norm.weight"], P["norm.bias"]).swapaxes(1, 2)  # (batch, H, time)
-        y = layer({name.removeprefix("systems."): value for name, value in P.items()}, u).swapaxes(1, 2)
+        y = layer({name.removeprefix("systems."): value for name, value in P.items()}, u).swapaxes(
+            1, 2
+        )
         value, gate = np.split((y * normal(y)) @ P["mix.weight"].T + P["mix.bias"], 2, axis=-1)
         x = x + value / (1 + np.exp(-gate))
     return layer_norm(x, params["norm.weight"], params["norm.bias"]) @ params["output"].T

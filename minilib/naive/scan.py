@@ -39,7 +39,9 @@ def scan_hillis_steele(a, b):
     """After round k each place holds the last 2^k steps (Hillis & Steele 1986): log L rounds, L log L combinations."""
     pairs, count, depth, stride = list(zip(a, b, strict=True)), 0, 0, 1
     while stride < len(a):
-        pairs = pairs[:stride] + [combine(pairs[t - stride], pairs[t]) for t in range(stride, len(a))]
+        pairs = pairs[:stride] + [
+            combine(pairs[t - stride], pairs[t]) for t in range(stride, len(a))
+        ]
         count, depth, stride = count + len(a) - stride, depth + 1, 2 * stride
     return np.array([h for _, h in pairs]), count, depth
 
@@ -83,7 +85,11 @@ def scan_chunked(a, b, Q):
         count += 0 if before is None else len(pairs)
         before = told[-1]
         h += [value for _, value in told]
-    return np.array(h), count, min(Q, len(a)) - 1 + len(starts) - 1  # a chunk's last step and the others are told at once
+    return (
+        np.array(h),
+        count,
+        min(Q, len(a)) - 1 + len(starts) - 1,
+    )  # a chunk's last step and the others are told at once
 
 
 def segsum(log_a):

@@ -93,8 +93,12 @@ def speculative(target, draft, rows, length, gamma, uniforms):
             for i in range(gamma):
                 q.append(draft(texts[b] + ids))
                 ids.append(draw(q[-1], u[b, i]))
-            p = [target(texts[b] + ids[:i]) for i in range(gamma + 1)]  # the one call of a parallel target
-            kept, rest = verify(np.array([p]), np.array([q]), np.array([ids]), u[b : b + 1, gamma : 2 * gamma])
+            p = [
+                target(texts[b] + ids[:i]) for i in range(gamma + 1)
+            ]  # the one call of a parallel target
+            kept, rest = verify(
+                np.array([p]), np.array([q]), np.array([ids]), u[b : b + 1, gamma : 2 * gamma]
+            )
             news.append([*ids[: kept[0]], draw(rest[0], u[b, -1])])
         shortest = min(len(new) for new in news)
         for text, new in zip(texts, news, strict=True):

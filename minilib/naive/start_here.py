@@ -16,7 +16,9 @@ def softmax(x):
         raise ValueError(f"x must have shape (rows, columns ≥ 1), got {x.shape}")
     out = np.zeros(x.shape)
     for row in range(x.shape[0]):
-        top = max(x[row])  # dividing above and below by exp(top) changes nothing but the risk of overflow
+        top = max(
+            x[row]
+        )  # dividing above and below by exp(top) changes nothing but the risk of overflow
         total = 0.0
         for score in x[row]:
             total += math.exp(score - top)

@@ -22,7 +22,17 @@ def layer_norm(x, weight, bias):
 def block(params, x, past_k, past_v, position, heads, causal=True, window=None):
     """x + attention(norm(x)), then + feed-forward(norm(x)); shapes and the cache as in `multi_head`."""
     P = params
-    heard, k, v = multi_head(layer_norm(x, P["norm1.weight"], P["norm1.bias"]), P["qkv"], P["out"], heads, past_k, past_v, position, causal, window)
+    heard, k, v = multi_head(
+        layer_norm(x, P["norm1.weight"], P["norm1.bias"]),
+        P["qkv"],
+        P["out"],
+        heads,
+        past_k,
+        past_v,
+        position,
+        causal,
+        window,
+    )
     x = x + heard
     hidden = np.maximum(layer_norm(x, P["norm2.weight"], P["norm2.bias"]) @ P["up"].T, 0) ** 2
     return x + hidden @ P["down"].T, k, v
@@ -38,6 +48,10 @@ def transformer(params, ids, *, layers, heads, context):
     x = np.array([[params["embed"][i] for i in row] for row in ids])
     nothing = np.zeros((len(ids), heads, 0, x.shape[-1] // heads))
     for n in range(layers):
-        own = {name.removeprefix(f"blocks.{n}."): value for name, value in params.items() if name.startswith(f"blocks.{n}.")}
+        own = {
+            name.removeprefix(f"blocks.{n}."): value
+            for name, value in params.items()
+            if name.startswith(f"blocks.{n}.")
+        }
         x, _, _ = block(own, x, nothing, nothing, 0, heads, True, context)
     return layer_norm(x, params["norm.weight"], params["norm.bias"]) @ params["output"].T

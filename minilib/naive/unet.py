@@ -31,7 +31,9 @@ def conv2d(x, w, b):
 def max_pool(x):
     """The largest of each 2 × 2 pixels: half the height, half the width. Raises ValueError for an odd side."""
     B, C, H, W = x.shape
-    if H % 2 or W % 2:  # the last row would be dropped, and the way up would no longer fit the way down
+    if (
+        H % 2 or W % 2
+    ):  # the last row would be dropped, and the way up would no longer fit the way down
         raise ValueError(f"x must have even sides, got {H} × {W}")
     y = np.zeros((B, C, H // 2, W // 2))
     for n, i, j in np.ndindex(B, H // 2, W // 2):
@@ -191,7 +193,9 @@ def tile_predict(net, images, tile, margin, step):
         for left in range(0, W, stride):
             piece = np.zeros((B, C, tile, tile))
             for i, j in np.ndindex(tile, tile):
-                piece[:, :, i, j] = images[:, :, mirror(top + i - margin // 2, H), mirror(left + j - margin // 2, W)]
+                piece[:, :, i, j] = images[
+                    :, :, mirror(top + i - margin // 2, H), mirror(left + j - margin // 2, W)
+                ]
             y = net(piece)
             out = np.zeros((B, y.shape[1], H, W)) if out is None else out
             out[:, :, top : top + inner, left : left + inner] = y[:, :, : H - top, : W - left]
