@@ -11,9 +11,10 @@ Importing minilib loads no torch; a topic does, the first time it is named.
 import importlib
 import os
 
-from minilib.twins import check, twin
+from minilib.grade import check
+from minilib.twins import pairs, twin
 
-__all__ = ["check", "device", "twin"]
+__all__ = ["check", "device", "pairs", "twin"]
 __version__ = "0.1.0"
 
 

@@ -3,57 +3,15 @@
 Names and symbols are those of minilib/naive/attention.py. Not here: dropout, biases, grouped-query heads.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
 from minilib import twin
+from minilib.autograd import once_differentiable
 from minilib.naive import attention as naive
 
 
-def _attention_cases(rng):
-    """One step; odd sizes; one query on a cache; windows; scores in the thousands; rows that see nothing."""
-    qkv = lambda B, H, T, S, D, E: (
-        rng.normal(size=(B, H, T, D)),
-        rng.normal(size=(B, H, S, D)),
-        rng.normal(size=(B, H, S, E)),
-    )
-    yield *qkv(1, 1, 1, 1, 2, 2), None, True, None
-    yield *qkv(2, 3, 7, 7, 5, 4), None, True, None
-    yield *qkv(2, 3, 4, 7, 5, 4), None, False, None
-    yield (
-        *qkv(2, 1, 1, 6, 3, 3),
-        None,
-        True,
-        None,
-    )  # a fused kernel that aligns its triangle top left sees v[0] only
-    yield *qkv(1, 2, 3, 8, 4, 4), None, True, None
-    yield (
-        *qkv(1, 2, 5, 3, 4, 4),
-        None,
-        True,
-        None,
-    )  # more queries than keys: the first two see nothing
-    for T, S, window in [
-        (9, 9, 1),
-        (9, 9, 3),
-        (8, 8, 4),
-        (1, 6, 4),
-        (3, 8, 2),
-        (7, 9, 20),
-        (7, 2, 3),
-        (3, 0, 1),
-    ]:
-        yield *qkv(1, 2, T, S, 4, 4), None, True, window
-    visible = rng.random((5, 6)) < 0.5
-    visible[2], visible[3] = False, True
-    yield *qkv(2, 2, 5, 6, 3, 3), visible, False, None
-    yield *qkv(2, 2, 6, 6, 3, 3), rng.random((2, 1, 6, 6)) < 0.5, True, 3
-    q, _, v = qkv(1, 1, 5, 5, 4, 1)
-    yield 40 * q, 40 * q, v, None, True, None
-
-
-@twin(naive.attention, cases=_attention_cases)
+@twin(naive.attention)
 def attention(q, k, v, visible=None, causal=False, window=None):
     """Scaled dot-product attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. 1; one fused kernel, no T × S weights in memory.
 
@@ -156,7 +114,7 @@ class _Online(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d_out, d_lse):
         q, k, v, out, lse = ctx.saved_tensors
         d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
@@ -199,37 +157,7 @@ def _scores(q, k, rows, keys, future):
     return score if future is None else score.masked_fill_(future, -torch.inf)
 
 
-def _online_cases(rng):
-    """One step; blocks of one, of some that divide S and some that do not, of more than S; a cache; queries before any key; large scores."""
-    for T, S, block, causal in [
-        (1, 1, 1, True),
-        (7, 7, 3, True),
-        (7, 7, 7, True),
-        (6, 6, 2, False),
-        (5, 5, 128, True),
-        (2, 7, 3, True),
-        (5, 3, 2, True),
-        (1, 6, 4, True),
-        (3, 8, 5, False),
-        (2, 0, 4, True),
-    ]:
-        yield (
-            rng.normal(size=(2, 1, T, 3)),
-            rng.normal(size=(2, 1, S, 3)),
-            rng.normal(size=(2, 1, S, 2)),
-            block,
-            causal,
-        )
-    yield (
-        40 * rng.normal(size=(1, 2, 6, 4)),
-        40 * rng.normal(size=(1, 2, 6, 4)),
-        rng.normal(size=(1, 2, 6, 1)),
-        2,
-        True,
-    )
-
-
-@twin(naive.online_attention, cases=_online_cases)
+@twin(naive.online_attention)
 def online_attention(q, k, v, block=128, causal=False):
     """`attention` and the log-sum-exp of its scores from keys that arrive in blocks: no (T, S) weights, neither forward nor backward.
 
@@ -246,10 +174,7 @@ def online_attention(q, k, v, block=128, causal=False):
     return _Online.apply(q, k, v, block, causal)
 
 
-@twin(
-    naive.sinusoid,
-    cases=lambda rng: [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)],
-)
+@twin(naive.sinusoid)
 def sinusoid(position, C):
     """Positions (T,) float as waves, sin and cos by turns (Vaswani et al. 2017, sec. 3.5): (T, C).
 
@@ -267,17 +192,7 @@ def sinusoid(position, C):
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
-def _rope_cases(rng):
-    for shape, position in [
-        ((2, 1, 1, 2), 0),
-        ((2, 3, 7, 6), 5),
-        ((4, 4), 10**6),
-        ((1, 3, 5, 4), np.array([7, 8, 8, 9, 9])),
-    ]:
-        yield rng.normal(size=shape), position
-
-
-@twin(naive.rope, cases=_rope_cases)
+@twin(naive.rope)
 def rope(x, position=0, base=10000.0):
     """Rotary positions, Su et al. 2021 (arXiv:2104.09864), eq. 34, with x_i paired to x_{i + D/2}.
 
@@ -304,34 +219,7 @@ def rope(x, position=0, base=10000.0):
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
-def _multi_head_cases(rng):
-    """One step; one on a cache; several on a cache that they slide out of; a window that drops some; no window; nothing new; both ways."""
-    for B, T, H, D, position, causal, window in [
-        (1, 1, 1, 2, 0, True, None),
-        (2, 5, 2, 4, 0, True, None),
-        (2, 1, 3, 2, 4, True, 5),
-        (1, 4, 2, 2, 9, True, 4),
-        (2, 7, 2, 2, 0, True, 3),
-        (1, 3, 1, 4, 2, True, None),
-        (1, 0, 1, 2, 3, True, 2),
-        (2, 3, 2, 2, 0, False, None),
-    ]:
-        C = H * D
-        past = rng.normal(size=(2, B, H, min(position, window or position), D))
-        yield (
-            rng.normal(size=(B, T, C)),
-            rng.normal(size=(3 * C, C)),
-            rng.normal(size=(C, C)),
-            H,
-            past[0],
-            past[1],
-            position,
-            causal,
-            window,
-        )
-
-
-@twin(naive.multi_head, cases=_multi_head_cases)
+@twin(naive.multi_head)
 def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, window=None):
     """Many heads with rotary positions and a cache: one matmul in, one fused attention, one matmul out.
 
@@ -374,43 +262,3 @@ def _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window):
             )
             raise ValueError(f"{name} must have shape {shape}{why}, got {tuple(value.shape)}")
     return B, T, C
-
-
-def bench(device):
-    """Fused and streamed attention against one that holds its weights, 4 heads of 32, forward and backward; symbols with and without a cache."""
-    from minilib.lab.measure import peak_bytes, seconds
-    from minilib.transformer import Transformer
-
-    def plain(q, k, v):
-        future = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=device).triu(1)
-        return (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(future, -torch.inf).softmax(-1) @ v
-
-    ways = {
-        "fused": lambda q, k, v: attention(q, k, v, causal=True),
-        "plain": plain,
-        "our online_attention": lambda q, k, v: online_attention(q, k, v, causal=True)[0],
-    }
-    for T in (256, 1024, 4096):
-        q, k, v = (torch.randn(1, 4, T, 32, device=device, requires_grad=True) for _ in range(3))
-        runs = {
-            name: lambda way=way, x=(q, k, v): torch.autograd.grad(way(*x).sum(), x)
-            for name, way in ways.items()
-        }
-        yield f"time, {T:,} steps", {name: seconds(run, 3, device) for name, run in runs.items()}
-        yield (
-            f"peak memory, {T:,} steps",
-            {name: peak_bytes(run, device) for name, run in runs.items()},
-        )
-    model = Transformer(256, 128, 4, 4, context=4096).to(device)
-    with torch.no_grad():
-        for T in (64, 256, 1024):
-            ids = torch.randint(256, (1, T), device=device)
-            _, state = model.extend(ids[:, :-1], model.init_state(1))
-            cached = lambda ids=ids, state=state: model.step(ids[:, -1], state)
-            yield (
-                f"the next symbol after {T:,}",
-                {
-                    "cached": seconds(cached, 5, device),
-                    "all again": seconds(lambda ids=ids: model(ids), 3, device),
-                },
-            )

@@ -7,12 +7,10 @@ Not here: Unicode normalisation (it would break the round trip), models other th
 import functools
 import heapq
 import itertools
-import json
 import os
 import pathlib
 import re
 import tempfile
-import time
 from array import array
 from collections import Counter
 
@@ -35,7 +33,7 @@ __all__ = [
     "vocabulary",
 ]
 
-# -- pieces ----------------------------------------------------------------------------------------------
+# -- pieces ----------------------------------------------------------------------------------------
 
 # Where a text may be cut without changing its pieces: before white space, but after newlines that symbols (or a symbol and "/") draw to themselves.
 # Words repeat, so the real pattern runs on the distinct stretches only.
@@ -104,23 +102,7 @@ def _cutter(pattern):
     return cut
 
 
-def _text_cases(rng):
-    """Nothing; one character; every kind of white space, digit, letter and mark beside every other; the pattern of nobody."""
-    letters = [
-        *" \n\r\t/'sS1²ªaÄǅʰ字́.!\u00a0\u001c\u2028\U0001d7d8\U00010400\udc80",
-        "'re",
-        "  ",
-        "\r\n",
-        " \n",
-    ]
-    for pattern in (*PATTERNS.values(), r"\p{Lu}\p{Ll}*|\s+$|[^\P{N}²]", r"(a)|b*"):
-        yield "", pattern
-        yield "a", pattern
-        for n in (5, 50, 500):
-            yield "".join(rng.choice(letters, size=n)), pattern
-
-
-@twin(naive.pretokenize, cases=_text_cases, differentiable=False)
+@twin(naive.pretokenize, differentiable=False)
 def pretokenize(text, pattern):
     """The pieces of a text (str): the matches of a pattern, from left to right, and whatever lies between them.
 
@@ -136,37 +118,13 @@ def pretokenize(text, pattern):
     ]
 
 
-# -- training --------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 _BITS = 21  # a pair of ids in one integer: up to two million tokens
 _LOW, _PAIR = (1 << _BITS) - 1, (1 << 2 * _BITS) - 1
 
 
-def _train_cases(rng):
-    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs, frequent pairs."""
-    for tie in ("smallest", "first"):
-        yield [], 3, tie
-        yield [b"", b"a"], 3, tie
-        yield [b"a" * 17, b"a" * 6], 9, tie
-        yield [b"aaabdaaabac"], 3, tie
-        yield {b"ab": 2, b"cd": 2, b"\0\0\xff": 1}, 4, tie, GPT2
-        yield (
-            [b"ab" * 90 + b"a" * 301, b"ba" * 70 + b"a" * 150],
-            12,
-            tie,
-        )  # so many places that they are merged at once
-        for letters, n in ((2, 8), (3, 30), (20, 60)):
-            yield (
-                [
-                    bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist())
-                    for _ in range(n)
-                ],
-                40,
-                tie,
-            )
-
-
-@twin(naive.train, cases=_train_cases, differentiable=False)
+@twin(naive.train, differentiable=False)
 def train(pieces, merges, tie="smallest", alphabet=RAW):
     """Learn merges: over and over, the most frequent pair of neighbours inside the pieces becomes a new symbol.
 
@@ -354,7 +312,7 @@ class _Row:
         ]
 
 
-# -- encoding --------------------------------------------------------------------------------------------
+# -- encoding --------------------------------------------------------------------------------------
 
 _NEVER = 1 << 62
 
@@ -413,35 +371,13 @@ def _ranks_of_tokens(tokens):
     return lambda pair, default: ranks.get(pair[0] + pair[1], default)
 
 
-_PLANTED = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]  # merge order and rank disagree on abc and cabc
-
-
-def _encode_cases(rng):
-    """Nothing, one byte, runs, bytes without merges, a vocabulary that nobody trained; a piece so long that the other way is taken."""
-    text = bytes(rng.integers(97, 101, size=300).tolist())
-    trained = naive.vocabulary(naive.train([text[i : i + 9] for i in range(0, 300, 9)], 40))
-    for piece in (b"", b"a", b"aaaaa", b"abc", b"cabc", text[:20], text, b"a" * 300, b"\0\xffab"):
-        yield piece, trained
-        yield piece, [*_PLANTED, *trained[100:256], b"\0", b"\xff"]
-
-
-def _merge_cases(rng):
-    for piece, tokens in _encode_cases(rng):
-        yield (
-            piece,
-            naive.merges_of(tokens)
-            if len(tokens) > 256
-            else [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")],
-        )
-
-
-@twin(naive.encode_by_merges, cases=_merge_cases, differentiable=False)
+@twin(naive.encode_by_merges, differentiable=False)
 def encode_by_merges(piece, merges):
     """A piece (bytes) as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
     return _join(piece, _ranks_of_merges(merges))
 
 
-@twin(naive.encode_by_rank, cases=_encode_cases, differentiable=False)
+@twin(naive.encode_by_rank, differentiable=False)
 def encode_by_rank(piece, tokens):
     """A piece as tokens, by the vocabulary alone, in its order: two neighbours may join if together they are a token. tiktoken's rule.
 
@@ -450,14 +386,7 @@ def encode_by_rank(piece, tokens):
     return [piece] if piece in set(tokens) else _join(piece, _ranks_of_tokens(tokens))
 
 
-@twin(
-    naive.merges_of,
-    cases=lambda rng: [
-        (naive.vocabulary(naive.train([b"abcabdabcab", b"aaaa"], 9)),),
-        (naive.vocabulary([]),),
-    ],
-    differentiable=False,
-)
+@twin(naive.merges_of, differentiable=False)
 def merges_of(tokens):
     """The merges [(left token, right token)] behind a vocabulary in the order of learning: how do the earlier tokens spell each one?
 
@@ -477,7 +406,7 @@ def merges_of(tokens):
     return merges
 
 
-# -- the tokenizer ---------------------------------------------------------------------------------------
+# -- the tokenizer ---------------------------------------------------------------------------------
 
 
 class _Cache(dict):
@@ -747,107 +676,3 @@ def _spellings(tokens):
         for i in range(1, len(token))
         if token[:i] in known and token[i:] in known
     ]
-
-
-def bench(device):
-    """All plays: training at three sizes and encoding with 8,192 tokens, against those peers that are installed; equal merges and ids are asserted first."""
-    import importlib.util
-    import io
-
-    from minilib.lab import data
-
-    os.environ["RAYON_NUM_THREADS"] = "1"  # tokenizers, rustbpe
-    plays = [play.decode() for play in data.plays().values()]
-    peer = {
-        name: importlib.import_module(name) if importlib.util.find_spec(name) else None
-        for name in ("tokenizers", "rustbpe", "tiktoken", "sentencepiece")
-    }
-
-    def hf(size):
-        model = peer["tokenizers"].Tokenizer(peer["tokenizers"].models.BPE())
-        level = peer["tokenizers"].pre_tokenizers.ByteLevel
-        model.pre_tokenizer = level(add_prefix_space=False)
-        model.train_from_iterator(
-            plays,
-            peer["tokenizers"].trainers.BpeTrainer(
-                vocab_size=size, initial_alphabet=level.alphabet(), show_progress=False
-            ),
-        )
-        return model
-
-    def rust(size):
-        model = peer["rustbpe"].Tokenizer()
-        model.train_from_iterator(iter(plays), size, pattern=PATTERNS["gpt2"])
-        return model
-
-    def pieces(size):
-        file, lines = io.BytesIO(), (line for play in plays for line in play.splitlines())
-        peer["sentencepiece"].SentencePieceTrainer.train(
-            sentence_iterator=lines,
-            model_writer=file,
-            vocab_size=size,
-            model_type="bpe",
-            num_threads=1,
-            minloglevel=2,
-            hard_vocab_limit=False,
-        )
-        return peer["sentencepiece"].SentencePieceProcessor(model_proto=file.getvalue())
-
-    def race(ours, others):
-        """CPU seconds of each (one thread, whatever else the machine does), the best of three rounds in which they take turns; None for a missing peer."""
-        runners = {"ours": (ours, True)} | {name: (run, peer[name]) for name, run in others.items()}
-        taken = {name: [] for name in runners}
-        for _ in range(3):
-            for name, (run, there) in runners.items():
-                start = time.process_time()
-                if there:
-                    run()
-                    taken[name].append(time.process_time() - start)
-        return {name: min(times, default=None) for name, times in taken.items()}
-
-    for size in (512, 8192, 32768):
-        if peer["rustbpe"]:
-            assert [
-                bytes(token) for token, _ in rust(size).get_mergeable_ranks()
-            ] == Tokenizer.train(plays, size).tokens
-        if peer["tokenizers"]:
-            merges = json.loads(hf(size).to_str())["model"]["merges"]
-            assert [tuple(map(naive.from_letters, pair)) for pair in merges] == Tokenizer.train(
-                plays, size, alphabet=GPT2
-            ).merges
-        learn = lambda size=size: Tokenizer.train(plays, size)
-        others = {
-            "tokenizers": lambda size=size: hf(size),
-            "rustbpe": lambda size=size: rust(size),
-            "sentencepiece": lambda size=size: pieces(size),
-        }
-        yield (
-            f"training on {sum(map(len, plays)) / 1e6:.1f} MB, {size:,} tokens",
-            race(learn, others),
-        )
-
-    trained = Tokenizer.train(plays, 8192, alphabet=GPT2)
-    if peer["tiktoken"]:
-        tik = peer["tiktoken"].Encoding(
-            "plays",
-            pat_str=PATTERNS["gpt2"],
-            mergeable_ranks={token: k for k, token in enumerate(trained.tokens)},
-            special_tokens={},
-        )
-        assert all(tik.encode_ordinary(play) == trained.encode(play) for play in plays)
-    if peer["tokenizers"]:
-        model = hf(8192)
-        assert model.encode(plays[0]).ids == trained.encode(plays[0])
-    sp = pieces(8192) if peer["sentencepiece"] else None
-    others = {
-        "tiktoken": lambda: [tik.encode_ordinary(play) for play in plays],
-        "sentencepiece": lambda: [sp.encode(play) for play in plays],
-        "tokenizers": lambda: [model.encode(play) for play in plays],
-    }
-
-    def first_time():
-        tokenizer = Tokenizer(trained.tokens, trained.merges)
-        return [tokenizer.encode(play) for play in plays]
-
-    yield "encoding, nothing cached", race(first_time, others)
-    yield "encoding again", race(lambda: [trained.encode(play) for play in plays], others)

@@ -4,13 +4,11 @@ Names and symbols are those of minilib/naive/char_rnn.py. Not here: several laye
 min-char-rnn: initial weights, there 0.01 · N(0, 1) everywhere, which trains several times more slowly.
 """
 
-import time
-
-import numpy as np
 import torch
 from torch import nn
 
 from minilib import language_model, twin
+from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import char_rnn as naive
 
@@ -32,7 +30,7 @@ class _Recurrence(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d_states):
         states, Whh = ctx.saved_tensors
         da = 1 - states[1:] ** 2
@@ -54,12 +52,7 @@ def _states(ids, h, Wxh, Whh, bh):
     return _Recurrence.apply(x, h, Whh).transpose(0, 1)
 
 
-def _model_cases(rng):
-    for V, H, B, T in [(1, 1, 1, 1), (2, 1, 1, 3), (5, 3, 2, 1), (7, 4, 3, 6)]:
-        yield {"vocab_size": V, "width": H}, rng.integers(V, size=(B, T))
-
-
-@twin(naive.char_rnn, cases=_model_cases)
+@twin(naive.char_rnn)
 class CharRNN(LanguageModel):
     """h_t = tanh(W_xh x_t + W_hh h_{t-1} + b_h), logits W_hy h_t + b_y.
 
@@ -102,21 +95,6 @@ class CharRNN(LanguageModel):
         return nn.functional.linear(states, self.Why, self.by), (states[:, -1],)
 
 
-def _random_net(rng, V, H):
-    """Weights that keep tanh off its ends, where float32 cannot tell 1 - h² from 0."""
-    shapes = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
-    return {name: rng.uniform(-0.5, 0.5, size=shape) for name, shape in shapes.items()}
-
-
-def _loss_cases(rng):
-    """One step; a toy; one symbol; logits near a thousand; each truncated and with a gradient from later steps."""
-    for V, H, T, scale in [(2, 1, 1, 1), (5, 3, 7, 1), (1, 2, 3, 1), (3, 4, 5, 1000)]:
-        for dh_next in (0.0, rng.normal(size=H)):
-            P = _random_net(rng, V, H)
-            P["Why"] *= scale
-            yield rng.integers(V, size=T), rng.integers(V, size=T), rng.normal(size=H), P, dh_next
-
-
 def _check_net(h, P, **ids):
     """Raise unless h, P and each array of ids fit together."""
     (V, H) = P["Why"].shape
@@ -137,7 +115,7 @@ def _check_net(h, P, **ids):
             )
 
 
-@twin(naive.rnn_loss, cases=_loss_cases, differentiable=False)
+@twin(naive.rnn_loss, differentiable=False)
 def rnn_loss(inputs, targets, h, P, dh_next=0.0):
     """Loss (sum of nats) of one stretch of text, its gradients by autograd, and the state after it.
 
@@ -157,25 +135,7 @@ def rnn_loss(inputs, targets, h, P, dh_next=0.0):
     return loss.detach(), dict(zip(leaf, grads, strict=True)), states[-1].detach()
 
 
-def _sample_cases(rng):
-    for V, H, n, temperature in [
-        (1, 1, 1, 1.0),
-        (6, 3, 9, 1.0),
-        (6, 3, 9, 0.3),
-        (6, 3, 9, 5.0),
-        (6, 3, 9, 0),
-        (6, 3, 0, 1.0),
-    ]:
-        yield (
-            rng.normal(size=H),
-            int(rng.integers(V)),
-            rng.uniform(size=n),
-            _random_net(rng, V, H),
-            temperature,
-        )
-
-
-@twin(naive.sample, cases=_sample_cases)
+@twin(naive.sample)
 @torch.no_grad()
 def sample(h, seed, u, P, temperature=1.0):
     """Write len(u) symbols after `seed`: (n,) int64. h (H,) is the state before the seed, u (n,) uniforms in [0, 1).
@@ -192,21 +152,7 @@ def sample(h, seed, u, P, temperature=1.0):
     return torch.cat(written) if written else x[:0]
 
 
-def _adagrad_cases(rng):
-    for lr in (0.1, 0.0):
-        shapes = {"W": (3, 2), "b": (1,)}
-        P, grads = (
-            {name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2)
-        )
-        yield (
-            P,
-            grads | {"h": np.ones(2)},
-            {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()},
-            lr,
-        )
-
-
-@twin(naive.adagrad, cases=_adagrad_cases)
+@twin(naive.adagrad)
 def adagrad(P, grads, cache, lr):
     """One step of Adagrad on dicts of tensors; returns new parameters and new cache. grads may hold more names."""
     for name in P:
@@ -225,13 +171,7 @@ def adagrad(P, grads, cache, lr):
     }, cache
 
 
-def _sign_cases(rng):
-    yield np.array([[0.5], [-0.5]]), np.array([True, False])
-    yield np.array([[0.5, 0.0], [-0.5, 1.0], [0.2, 0.3]]), np.array([False, True, True])
-    yield rng.normal(size=(50, 7)), np.arange(50) % 9 == 0
-
-
-@twin(naive.sign_accuracy, cases=_sign_cases, differentiable=False)
+@twin(naive.sign_accuracy, differentiable=False)
 def sign_accuracy(states, inside):
     """Balanced accuracy (H,) with which the sign of each unit in states (time, H) tells inside (time,) bool.
 
@@ -249,28 +189,3 @@ def sign_accuracy(states, inside):
     positive = (states > 0).to(states.dtype)
     a = (positive[inside].mean(0) + 1 - positive[~inside].mean(0)) / 2
     return torch.maximum(a, 1 - a)
-
-
-def bench(device):
-    """Training step of width 256, batch 64, 64 steps against nn.RNN with the same sizes."""
-    model = CharRNN(256, 256).to(device)
-    peer = nn.RNN(256, 256, batch_first=True).to(device)
-    embedding, output = nn.Embedding(256, 256).to(device), nn.Linear(256, 256).to(device)
-    ids = torch.randint(256, (64, 65), device=device)
-
-    def seconds(logits):
-        taken = []
-        for _ in range(8):
-            start = time.perf_counter()
-            nn.functional.cross_entropy(
-                logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
-            ).backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-        return sorted(taken[1:])[3]  # the first warms up
-
-    yield (
-        "training step",
-        {"ours": seconds(model), "nn.RNN": seconds(lambda ids: output(peer(embedding(ids))[0]))},
-    )

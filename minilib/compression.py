@@ -4,9 +4,6 @@ Names and symbols are those of minilib/naive/compression.py. The coder and the m
 interval needs the one before, so that a fast version would be the same loop. Only the probabilities come in bulk.
 """
 
-import time
-
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,24 +12,7 @@ from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import compression as naive
 
 
-def _quantize_cases(rng):
-    """One symbol; two; odd sizes, more axes; a certainty; equal values; no room to spare."""
-    yield _rows(rng, (1, 1)), 1
-    yield _rows(rng, (3, 2)), 1 << 16
-    yield _rows(rng, (2, 3, 257)), 1 << 12
-    certain = _rows(rng, (2, 5)) * 0
-    certain[:, 3] = 1
-    yield certain, 1 << 16
-    yield certain * 0 + 0.2, 101
-    yield _rows(rng, (4, 7)), 7
-
-
-def _rows(rng, shape):
-    """Rows that sum to 1 and are mostly small, as a model's are."""
-    return rng.dirichlet([0.1] * shape[-1], size=shape[:-1])
-
-
-@twin(naive.quantize, cases=_quantize_cases)
+@twin(naive.quantize)
 def quantize(p, total=naive.TOTAL):
     """Probabilities (..., symbols) as int64 frequencies ≥ 1 that sum to `total` exactly.
 
@@ -97,28 +77,7 @@ class _Level(nn.Module):
         return i, self.contexts[i] == context
 
 
-def _model_cases(rng):
-    """Orders 2 to 7, both kinds of discount, contexts seen and unseen; length 1. Every byte occurs, so that every change shows.
-
-    Order 1 and texts too short for their order, where nothing depends on the input, are compared in the tests.
-    """
-    text = (
-        bytes(range(256))
-        + b"the theory is that the thin thief thought of the other thing; o that the then"
-        + bytes(range(255, -1, -2))
-    )
-    for order, modified in [(2, False), (3, True), (4, False), (4, True)]:
-        ids = rng.choice([*text[256:], 0, 255], size=(2, 5))
-        yield {"text": text, "order": order, "modified": modified}, ids
-    yield {"text": text, "order": 7}, _ids(b"1he then")
-    yield {"text": text}, _ids(b"t")
-
-
-def _ids(text):
-    return np.array([list(text)])
-
-
-@twin(naive.kneser_ney, cases=_model_cases)
+@twin(naive.kneser_ney)
 class KneserNey(LanguageModel):
     """Interpolated Kneser-Ney counts of the bytes of a text (Chen & Goodman 1998).
 
@@ -237,21 +196,3 @@ def _pack(ids, n):
     for j in range(1, n):
         key = key << 8 | ids[j : j + len(key)]
     return key
-
-
-def bench(device):
-    """Scoring a held-out play: every byte's log-probability, tables counted beforehand."""
-    from minilib import lab
-
-    train, text = lab.data.shakespeare().train, lab.data.plays()["macbeth"]
-    model, tables = KneserNey(train).to(device), naive.kn_tables(train, 5)
-    ids = torch.tensor([list(text)], device=device)
-    times = {}
-    for name, score in {
-        "vectorised": lambda: model.log_prob(ids).sum().item(),
-        "naive": lambda: naive.log_prob(tables, text).sum(),
-    }.items():
-        start = time.perf_counter()
-        score()
-        times[name] = time.perf_counter() - start
-    yield f"Kneser-Ney, order 5, {len(text):,} bytes scored", times

@@ -6,15 +6,15 @@ inside the backward pass (`lab.fit` clips the whole gradient instead).
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 
 from minilib import twin
+from minilib.autograd import once_differentiable
 from minilib.lstm import lstm
 from minilib.naive import handwriting as naive
 
-# -- the density ---------------------------------------------------------------------------------------------
+# -- the density -----------------------------------------------------------------------------------
 
 
 def _split(y):
@@ -44,7 +44,7 @@ class _LogDensity(torch.autograd.Function):
         return total - x[..., 2] * softplus(e_hat) - (1 - x[..., 2]) * softplus(-e_hat)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d):
         y, x, u, v, ur, vr, gamma, C, log_pi = ctx.saved_tensors
         e_hat, _, _, _, s1, s2, rho_hat = _split(y)
@@ -68,25 +68,7 @@ class _LogDensity(torch.autograd.Function):
         return dy * d[..., None], dx if dx is None else dx * d[..., None]
 
 
-def _density_cases(rng):
-    """One point; several axes; far away; a component that is nearly a line; one that nothing comes near."""
-    for shape, M, scale in [((1,), 1, 1), ((2, 3), 4, 1), ((5,), 3, 4)]:
-        yield scale * rng.normal(size=(*shape, 1 + 6 * M)), rng.normal(size=(*shape, 3))
-    y, x = rng.normal(size=(4, 13)), rng.normal(size=(4, 3))
-    y[:, 11:] = [
-        [9.2, -9.2],
-        [15.0, 0.0],
-        [-15.0, 1.0],
-        [0.0, 30.0],
-    ]  # the last: no gradient is large where γ is 0
-    y[3, 2] = -1000.0
-    yield y, x
-    y, x = np.zeros((2, 7)), rng.normal(size=(2, 3))
-    y[:, 4:6], x[:, :2] = -12.0, 1e-5 * x[:, :2]
-    yield y, x
-
-
-@twin(naive.log_density, cases=_density_cases)
+@twin(naive.log_density)
 def log_density(y, x):
     """ln p(x), nats, of points under the mixtures that y describes (Graves 2013, eq. 18-25).
 
@@ -102,7 +84,7 @@ def log_density(y, x):
     return _LogDensity.apply(y, x)
 
 
-# -- the window ----------------------------------------------------------------------------------------------
+# -- the window ------------------------------------------------------------------------------------
 
 
 def _one_hot(text, alphabet, like):
@@ -110,18 +92,7 @@ def _one_hot(text, alphabet, like):
     return (text[..., None] == torch.arange(alphabet, device=text.device)).to(like.dtype)
 
 
-def _window_cases(rng):
-    """One step, one letter; odd sizes with padding; a window that leaps past the text; a row of padding alone."""
-    for B, T, K, text in [
-        (1, 1, 1, [[0]]),
-        (3, 5, 2, [[2, 0, 1, 3], [1, -1, -1, -1], [3, 3, -1, -1]]),
-        (2, 3, 3, [[0, 1], [-1, -1]]),
-    ]:
-        yield rng.normal(size=(B, T, 3 * K)), rng.uniform(size=(B, K)), np.array(text), 4
-    yield 3.0 + rng.normal(size=(1, 4, 3)), np.zeros((1, 1)), np.array([[1, 0, 1]]), 2
-
-
-@twin(naive.window, cases=_window_cases)
+@twin(naive.window)
 def window(p, kappa, text, alphabet):
     """The soft window at every step, all steps at once: kappa is a cumulative sum (Graves 2013, eq. 46-51).
 
@@ -189,7 +160,7 @@ class _WindowedLstm(torch.autograd.Function):
         )
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d_h, d_w, dc, dkappa):
         gates, cells, states, kappas, params, E, onehot, W, peep, W_p = ctx.saved_tensors
         T, B, n, K = len(gates), gates.shape[1], cells.shape[2], kappas.shape[2]
@@ -254,32 +225,7 @@ class _WindowedLstm(torch.autograd.Function):
         )
 
 
-def _layer_cases(rng):
-    """One step; odd sizes with padding; saturated gates."""
-    for B, T, n, A, K, text, scale in [
-        (1, 1, 1, 1, 1, [[0]], 1),
-        (2, 5, 3, 4, 2, [[2, 0, 3], [1, -1, -1]], 1),
-        (2, 4, 2, 3, 1, [[0, 1], [2, 2]], 20),
-    ]:
-        shapes = [
-            (B, n),
-            (B, n),
-            (B, A),
-            (B, K),
-            (4 * n, n),
-            (4 * n, A),
-            (3, n),
-            (3 * K, n),
-            (3 * K,),
-        ]
-        yield (
-            scale * rng.normal(size=(B, T, 4 * n)),
-            np.array(text),
-            *[rng.normal(size=shape) for shape in shapes],
-        )
-
-
-@twin(naive.windowed_lstm, cases=_layer_cases)
+@twin(naive.windowed_lstm)
 def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
     """The synthesis net's first layer over time: an LSTM that reads the letters in a window, which it moves itself.
 
@@ -294,7 +240,7 @@ def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
     )
 
 
-# -- the nets ------------------------------------------------------------------------------------------------
+# -- the nets --------------------------------------------------------------------------------------
 
 
 class _Layer(nn.Module):
@@ -404,12 +350,7 @@ def _check_text(text, alphabet, rows):
         )
 
 
-def _prediction_cases(rng):
-    for n, layers, M, B, T in [(1, 1, 1, 1, 1), (3, 2, 2, 2, 4)]:
-        yield {"width": n, "layers": layers, "mixtures": M}, rng.normal(size=(B, T, 3))
-
-
-@twin(naive.prediction, cases=_prediction_cases)
+@twin(naive.prediction)
 class PredictionNet(_Net):
     """Graves 2013, section 4: the density of the next point, from the points so far.
 
@@ -424,21 +365,7 @@ class PredictionNet(_Net):
         return self.extend(_before(points), None, self.init_state(len(points)))[0]
 
 
-def _synthesis_cases(rng):
-    for A, n, layers, M, K, T, text in [
-        (1, 1, 1, 1, 1, 1, [[0]]),
-        (4, 3, 2, 2, 2, 5, [[3, 0, 1], [2, -1, -1]]),
-        (3, 2, 3, 1, 1, 2, [[1, 2]]),
-    ]:
-        text = np.array(text)
-        yield (
-            {"alphabet": A, "width": n, "layers": layers, "mixtures": M, "gaussians": K},
-            rng.normal(size=(len(text), T, 3)),
-            text,
-        )
-
-
-@twin(naive.synthesis, cases=_synthesis_cases)
+@twin(naive.synthesis)
 class SynthesisNet(_Net):
     """Graves 2013, section 5: the density of the next point, from the points so far and the text to be written.
 
@@ -489,7 +416,7 @@ def nats_per_point(net, batch):
     return -(torch.where(is_point, log_density(y, points), 0.0).sum(1) / lengths).mean()
 
 
-# -- writing -------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def _draw(y, noise, bias):
@@ -504,38 +431,7 @@ def _draw(y, noise, bias):
     return torch.stack([dx, dy, (noise[:, 3] < torch.sigmoid(-e_hat)).to(y.dtype)], -1)
 
 
-def _write_cases(rng):
-    """One letter; a net that stops and one that is cut off; bias; a prime of unequal lengths."""
-    for pace, text, T, bias, prime in [
-        (1.0, [[0]], 4, 0.0, None),
-        (0.4, [[1, 2, 0], [2, -1, -1]], 12, 0.5, None),
-        (0.3, [[1, 2, 0], [0, 2, -1]], 9, 2.0, [5, 2]),
-    ]:
-        text, B, n, A, M, K = np.array(text), len(text), 3, 3, 2, 2
-        shapes = {"W_y": (1 + 6 * M, 2 * n), "b_y": (1 + 6 * M,), "W_p": (3 * K, n)}
-        for k in range(2):
-            shapes |= {
-                f"layers.{k}.W_x": (4 * n, 3 + n * k + A),
-                f"layers.{k}.W_h": (4 * n, n),
-                f"layers.{k}.peep": (3, n),
-                f"layers.{k}.b": (4 * n,),
-            }
-        params = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
-        params["b_p"] = np.concatenate([np.zeros(2 * K), np.full(K, np.log(pace))])
-        noise = np.concatenate(
-            [rng.uniform(size=(B, T, 1)), rng.normal(size=(B, T, 2)), rng.uniform(size=(B, T, 1))],
-            -1,
-        )
-        yield (
-            params,
-            text,
-            noise,
-            bias,
-            None if prime is None else (rng.normal(size=(B, max(prime), 3)), np.array(prime)),
-        )
-
-
-@twin(naive.write, cases=_write_cases, differentiable=False)
+@twin(naive.write, differentiable=False)
 @torch.no_grad()
 def write(params, text, noise, bias=0.0, prime=None):
     """Let a synthesis net write, all lines of a batch together (Graves 2013, section 5.3 to 5.5).

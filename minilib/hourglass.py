@@ -3,7 +3,6 @@
 Names and symbols are those of minilib/naive/hourglass.py. Not here: nested factors in the model, padding of unequal sequences, dropout.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,18 +18,6 @@ def _check(name, x, dims):
         raise ValueError(f"{name} must have shape ({', '.join(dims)}), got {tuple(x.shape)}")
 
 
-def _group_cases(rng):
-    """One step; lengths that are and are not multiples of k; every shift; k = 1."""
-    for T, k, shift in [
-        (1, 1, 0),
-        (1, 4, 3),
-        (7, 1, 0),
-        *((T, 4, shift) for T in (7, 8, 9) for shift in range(4)),
-        (5, 2, 1),
-    ]:
-        yield rng.normal(size=(2, T, 3)), k, shift
-
-
 def _check_look(C, W_q, W_kv, W_out, heads):
     if heads < 1 or C % (2 * heads):
         raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
@@ -43,7 +30,7 @@ def _check_look(C, W_q, W_kv, W_out, heads):
             raise ValueError(f"{name} must have shape {shape}, got {tuple(W.shape)}")
 
 
-@twin(naive.group, cases=_group_cases)
+@twin(naive.group)
 def group(x, k, shift):
     """Steps in groups of k after a shift to the right: (batch, T, C) -> (batch, ceil(T / k), k, C), a view of a padded copy.
 
@@ -62,23 +49,14 @@ def group(x, k, shift):
     )
 
 
-@twin(
-    naive.shorten_average,
-    cases=lambda rng: [(rng.normal(size=shape),) for shape in [(1, 1, 1, 2), (2, 3, 4, 5)]],
-)
+@twin(naive.shorten_average)
 def shorten_average(groups):
     """The mean of each group: (batch, G, k, C) -> (batch, G, C)."""
     _check("groups", groups, ("batch", "G", "k", "C"))
     return groups.mean(2)
 
 
-@twin(
-    naive.shorten_linear,
-    cases=lambda rng: [
-        (rng.normal(size=(B, G, k, C)), rng.normal(size=(C, k * C)))
-        for B, G, k, C in [(1, 1, 1, 2), (2, 3, 4, 5)]
-    ],
-)
+@twin(naive.shorten_linear)
 def shorten_linear(groups, W):
     """One matrix W (C, kC) reads the whole group: (batch, G, k, C) -> (batch, G, C)."""
     _check("groups", groups, ("batch", "G", "k", "C"))
@@ -90,20 +68,7 @@ def shorten_linear(groups, W):
     return groups.flatten(2) @ W.t()
 
 
-def _shorten_attention_cases(rng):
-    for B, G, k, heads, D in [(1, 1, 1, 1, 2), (2, 3, 4, 2, 2), (1, 2, 3, 1, 6)]:
-        C = heads * D
-        yield (
-            rng.normal(size=(B, G, C)),
-            rng.normal(size=(B, G, k, C)),
-            rng.normal(size=(C, C)),
-            rng.normal(size=(2 * C, C)),
-            rng.normal(size=(C, C)),
-            heads,
-        )
-
-
-@twin(naive.shorten_attention, cases=_shorten_attention_cases)
+@twin(naive.shorten_attention)
 def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
     """Each group's query (batch, G, C) looks at the k steps of its own group (batch, G, k, C): (batch, G, C).
 
@@ -123,38 +88,14 @@ def shorten_attention(query, groups, W_q, W_kv, W_out, heads):
     return attention(q, rope(key), value).reshape(B, G, C) @ W_out.t()
 
 
-def _up_cases(rng):
-    """One step; whole groups; a group cut at either end; k = 1. (G, k, T, phase)"""
-    yield from [
-        (1, 1, 1, 0),
-        (1, 4, 1, 2),
-        (3, 1, 3, 0),
-        (2, 4, 8, 0),
-        (2, 4, 7, 0),
-        (3, 4, 7, 3),
-        (2, 3, 3, 1),
-    ]
-
-
-@twin(
-    naive.up_repeat,
-    cases=lambda rng: [
-        (rng.normal(size=(2, G, 3)), k, T, phase) for G, k, T, phase in _up_cases(rng)
-    ],
-)
+@twin(naive.up_repeat)
 def up_repeat(y, k, T, phase=0):
     """Group j of y (batch, G, C) is heard at all its k steps: (batch, T, C); step t belongs to group (t + phase) // k."""
     _check_up(y, k, T, phase)
     return y.repeat_interleave(k, dim=1)[:, phase : phase + T]
 
 
-@twin(
-    naive.up_linear,
-    cases=lambda rng: [
-        (rng.normal(size=(2, G, 3)), rng.normal(size=(3 * k, 3)), k, T, phase)
-        for G, k, T, phase in _up_cases(rng)
-    ],
-)
+@twin(naive.up_linear)
 def up_linear(y, W, k, T, phase=0):
     """Each of a group's k steps hears its own linear function of the group: W (kC, C), the rest as in up_repeat."""
     _check_up(y, k, T, phase)
@@ -174,34 +115,7 @@ def _check_up(y, k, T, phase):
         )
 
 
-def _up_attention_cases(rng):
-    """One step; whole groups; pieces that begin or end inside a group, with a past; no new group; windows. (B, T, G, S, heads, D, k, position, window)"""
-    for B, T, G, S, heads, D, k, position, window in [
-        (1, 1, 1, 0, 1, 2, 1, 0, None),
-        (2, 7, 2, 0, 2, 2, 4, 0, None),
-        (2, 9, 3, 0, 1, 4, 4, 0, 2),
-        (1, 5, 1, 2, 2, 2, 4, 6, None),
-        (1, 2, 0, 2, 1, 2, 4, 5, 2),
-        (2, 6, 2, 3, 1, 2, 3, 9, 3),
-        (1, 11, 5, 2, 1, 2, 2, 5, 2),
-    ]:
-        C = heads * D
-        weights = [rng.normal(size=shape) for shape in ((C, C), (2 * C, C), (C, C))]
-        past = rng.normal(size=(2, B, heads, S, D))
-        yield (
-            rng.normal(size=(B, T, C)),
-            rng.normal(size=(B, G, C)),
-            *weights,
-            heads,
-            k,
-            past[0],
-            past[1],
-            position,
-            window,
-        )
-
-
-@twin(naive.up_attention, cases=_up_attention_cases)
+@twin(naive.up_attention)
 def up_attention(x, y, W_q, W_kv, W_out, heads, k, past_k, past_v, position=0, window=None):
     """Steps look at groups: step t at groups ≤ t // k. The k steps of a group are k more heads of one causal attention over groups.
 
@@ -256,27 +170,7 @@ class _Look(nn.Module):
         self.q, self.kv, self.out = matrix(width), matrix(2 * width), matrix(width, residual)
 
 
-def _model_cases(rng):
-    """One symbol; k = 1; texts shorter than, as long as and longer than a group and the context; every way to shorten and to go up."""
-    sizes = dict(vocab_size=5, width=4, heads=1, before=1, middle=1, after=1)
-    yield sizes | dict(k=1, context=3, shorten="average", up="repeat"), rng.integers(5, size=(1, 1))
-    yield sizes | dict(k=4, context=8, shorten="average", up="repeat"), rng.integers(5, size=(2, 3))
-    for k, T, context, shorten, up in [
-        (3, 9, 8, "average", "linear"),
-        (2, 7, 2, "linear", "repeat"),
-        (4, 9, 3, "attention", "attention"),
-    ]:
-        yield (
-            sizes | dict(heads=2, width=8, k=k, context=context, shorten=shorten, up=up),
-            rng.integers(5, size=(2, T)),
-        )
-    yield (
-        sizes | dict(before=0, middle=2, after=0, k=3, context=2, shorten="linear", up="attention"),
-        rng.integers(5, size=(2, 10)),
-    )
-
-
-@twin(naive.hourglass, cases=_model_cases)
+@twin(naive.hourglass)
 class Hourglass(LanguageModel):
     """Fine layers, a middle on groups of k steps, fine layers; the middle's skip connection joins them (Nawrot et al. 2021).
 
@@ -429,16 +323,7 @@ def _run(blocks, x, caches, position):
     return x, tuple(kept)
 
 
-def _count_cases(rng):
-    yield from [
-        (1, 1, 1, 1, 0, 1, 0, 1),
-        (9, 4, 5, 3, 1, 2, 1, 100),
-        (10, 4, 5, 4, 2, 3, 0, 3),
-        (33, 6, 2, 2, 1, 1, 1, 16),
-    ]
-
-
-@twin(naive.multiply_adds, cases=_count_cases)
+@twin(naive.multiply_adds)
 def multiply_adds(T, C, V, k, before, middle, after, context):
     """Products of one forward pass of Hourglass over T symbols, with averages and repeats; a Transformer is k = 1, before = after = 0.
 
@@ -456,21 +341,7 @@ def multiply_adds(T, C, V, k, before, middle, after, context):
     return (before + after) * layer(T) + middle * layer(-(-T // k)) + T * C * V
 
 
-def _funnel_cases(rng):
-    """One symbol; lengths that are odd at one level or another; one level."""
-    for levels, layers, heads, B, T in [
-        (1, 1, 1, 1, 1),
-        (3, 1, 2, 2, 1),
-        (3, 2, 1, 2, 6),
-        (2, 1, 2, 3, 5),
-    ]:
-        yield (
-            {"vocab_size": 5, "width": 8, "layers": layers, "levels": levels, "heads": heads},
-            rng.integers(5, size=(B, T)),
-        )
-
-
-@twin(naive.funnel, cases=_funnel_cases)
+@twin(naive.funnel)
 class Funnel(nn.Module):
     """Encoder: ids (batch, T) -> one vector per sequence (batch, width); blocks see both ways and get shorter (Dai et al. 2020).
 
@@ -528,22 +399,10 @@ class Funnel(nn.Module):
         return pooled + heard.transpose(1, 2).reshape(B, -1, C) @ look.out.t()
 
 
-# -- AU-Net: pool at the ends of words ------------------------------------------------------------------------
+# -- AU-Net: pool at the ends of words -------------------------------------------------------------
 
 
-def _ends_cases(rng):
-    """One byte; words and what is between them; a character of several bytes, cut in two; any bytes."""
-    for text in (
-        b"a",
-        b"don't stop,  now\n\n",
-        "na\u00efve \u2013 caf\u00e9".encode()[:-1],
-        b"   ",
-    ):
-        yield (np.array([list(text)]),)
-    yield (rng.integers(256, size=(3, 40)),)
-
-
-@twin(naive.word_ends, cases=_ends_cases)
+@twin(naive.word_ends)
 def word_ends(ids):
     """(batch, T) bytes -> (batch, T) bool: True at the first byte after a word. Known from bytes ≤ t, so more text moves no end."""
     check_ids(ids, 256, dims=2)
@@ -554,15 +413,7 @@ def word_ends(ids):
     return nn.functional.pad(word[:, :-1] & ~word[:, 1:], (1, 0))
 
 
-def _select_cases(rng):
-    """No end at all; one; none in one row and all in another."""
-    for T, rate in [(1, 0), (1, 1), (7, 0.4), (9, 0)]:
-        ends = rng.random((2, T)) < rate
-        yield rng.normal(size=(2, T, 3)), ends
-    yield rng.normal(size=(2, 4, 3)), np.array([[False] * 4, [True] * 4])
-
-
-@twin(naive.select, cases=_select_cases)
+@twin(naive.select)
 def select(x, ends):
     """The steps of x (batch, T, C) where ends (batch, T) is True, in order: (batch, S, C), S of the row with most, zeros behind."""
     _check_ends(ends, x.shape[:2])
@@ -572,20 +423,7 @@ def select(x, ends):
     return x.new_zeros(len(x), S, x.shape[2]).index_put((row, unit), x[row, step])
 
 
-def _expand_cases(rng):
-    """No end; ends at the first and last step; stretches longer than the table of offsets."""
-    for T, N, rate in [(1, 1, 0), (1, 2, 1), (9, 3, 0.3), (20, 4, 0.1)]:
-        ends = rng.random((2, T)) < rate
-        ends[0, -1] = True
-        yield (
-            rng.normal(size=(2, ends.sum(1).max(), 3)),
-            ends,
-            rng.normal(size=(3, 3)),
-            rng.normal(size=(N, 3, 3)),
-        )
-
-
-@twin(naive.expand, cases=_expand_cases)
+@twin(naive.expand)
 def expand(y, ends, shared, own):
     """Each step hears the last unit that is closed, its own end included, until the next one closes (AU-Net).
 

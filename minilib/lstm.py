@@ -3,12 +3,11 @@
 Names and symbols are those of minilib/naive/lstm.py. Not here: weight noise, dropout.
 """
 
-import time
-
 import torch
 from torch import nn
 
 from minilib import twin
+from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import lstm as naive
 
@@ -50,7 +49,7 @@ class _Lstm(torch.autograd.Function):
         return outputs[1:].transpose(0, 1), outputs[-1].clone(), cells[-1].clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d_out, dh, dc):
         gates, cells, outputs, W_h, peep = ctx.saved_tensors
         T, B, n = len(gates), gates.shape[1], cells.shape[2]
@@ -90,19 +89,7 @@ class _Lstm(torch.autograd.Function):
         )
 
 
-def _layer_cases(rng):
-    """One step; odd sizes; saturated gates."""
-    for B, T, n, scale in [(1, 1, 1, 1), (1, 3, 2, 1), (3, 7, 5, 1), (2, 4, 3, 20)]:
-        yield (
-            scale * rng.normal(size=(B, T, 4 * n)),
-            rng.normal(size=(B, n)),
-            rng.normal(size=(B, n)),
-            rng.normal(size=(4 * n, n)),
-            rng.normal(size=(3, n)),
-        )
-
-
-@twin(naive.lstm, cases=_layer_cases)
+@twin(naive.lstm)
 def lstm(x, h, c, W_h, peep):
     """One layer over time, from inputs that are already projected (Graves 2013, eq. 7-11).
 
@@ -140,12 +127,7 @@ class _Layer(nn.Module):
         )
 
 
-def _model_cases(rng):
-    for V, n, layers, B, T in [(2, 1, 1, 1, 1), (5, 3, 1, 2, 4), (7, 4, 3, 3, 5)]:
-        yield {"vocab_size": V, "width": n, "layers": layers}, rng.integers(V, size=(B, T))
-
-
-@twin(naive.lstm_lm, cases=_model_cases)
+@twin(naive.lstm_lm)
 class LSTM(LanguageModel):
     """Graves' stack: every layer reads the symbol and the layer below, the output reads every layer.
 
@@ -187,21 +169,7 @@ class LSTM(LanguageModel):
         return torch.cat(outputs, -1) @ self.output.t() + self.output_bias, tuple(after)
 
 
-def _dynamic_cases(rng):
-    for T, chunk, lr in [(2, 1, 0.5), (9, 4, 1.0), (9, 8, 0.1), (5, 100, 1.0), (7, 3, 0.0)]:
-        V, n = 5, 3
-        shapes = {
-            "layers.0.symbol": (V, 4 * n),
-            "layers.0.below": (4 * n, 0),
-            "layers.0.recurrent": (4 * n, n),
-            "layers.0.peep": (3, n),
-        }
-        shapes |= {"layers.0.bias": (4 * n,), "output": (V, n), "output_bias": (V,)}
-        params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
-        yield params, rng.integers(V, size=T), chunk, lr
-
-
-@twin(naive.dynamic_evaluation, cases=_dynamic_cases, differentiable=False)
+@twin(naive.dynamic_evaluation, differentiable=False)
 def dynamic_evaluation(params, ids, chunk=64, lr=0.1):
     """Total nats of a text under an LSTM that goes on learning while it reads: score a chunk, then step on it.
 
@@ -237,31 +205,3 @@ def dynamic_evaluation(params, ids, chunk=64, lr=0.1):
                 for w, g in zip(weights, gradients, strict=True):
                     w.sub_(lr * g if g is not None else 0)
     return total
-
-
-def bench(device):
-    """Training step of 2 × 256, batch 32, 128 steps: characters per second against nn.LSTM with the same sizes."""
-    model = LSTM(256, 256, 2).to(device)
-    peer = nn.LSTM(256, 256, 2, batch_first=True).to(device)
-    embedding, output = nn.Embedding(256, 256).to(device), nn.Linear(256, 256).to(device)
-    ids = torch.randint(256, (32, 129), device=device)
-
-    def seconds(logits):
-        taken = []
-        for _ in range(6):
-            start = time.perf_counter()
-            nn.functional.cross_entropy(
-                logits(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
-            ).backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-        return sorted(taken[1:])[2]  # the first warms up
-
-    yield (
-        "training step",
-        {
-            "ours with peepholes": seconds(model),
-            "nn.LSTM without": seconds(lambda ids: output(peer(embedding(ids))[0])),
-        },
-    )

@@ -3,8 +3,6 @@
 Names and symbols are those of minilib/naive/megabyte.py, which lists the departures from the paper. Not here: dropout, tied output.
 """
 
-import time
-
 import torch
 from torch import nn
 
@@ -12,31 +10,10 @@ from minilib import twin
 from minilib.attention import attention, rope
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import megabyte as naive
-from minilib.transformer import Block, Transformer
+from minilib.transformer import Block
 
 
-def _patch_block_cases(rng):
-    """One step; patches of one; inside a patch; from the middle over many patches; a text that starts with a sight of the patch before."""
-    for B, T, H, C, P, reach, position in [
-        (1, 1, 1, 2, 1, 0, 0),
-        (2, 3, 1, 4, 1, 1, 2),
-        (1, 2, 2, 4, 5, 2, 6),
-        (2, 9, 2, 8, 4, 0, 3),
-        (1, 8, 1, 4, 3, 2, 5),
-        (2, 7, 1, 2, 3, 2, 0),
-        (1, 4, 1, 2, 2, 2, 1),
-    ]:
-        past = rng.normal(size=(2, B, H, position % P + (reach if position >= P else 0), C // H))
-        yield (
-            {"width": C, "heads": H, "patch": P, "reach": reach},
-            rng.normal(size=(B, T, C)),
-            past[0],
-            past[1],
-            position,
-        )
-
-
-@twin(naive.patch_block, cases=_patch_block_cases)
+@twin(naive.patch_block)
 class PatchBlock(Block):
     """A Block whose attention starts anew with every patch, except that it sees the last `reach` steps of the patch before.
 
@@ -98,32 +75,7 @@ class PatchBlock(Block):
         return heard.view(B, K, H, P, D).transpose(1, 2).reshape(B, H, K * P, D)[:, :, p : p + T]
 
 
-def _model_cases(rng):
-    """One symbol; texts shorter than, of and longer than a patch; whole and broken patches; a context that slides; every option."""
-    for V, P, G, n, d, m, H, context, conv, reach, B, T in [
-        (2, 1, 4, 1, 4, 1, 1, 1, False, 0, 1, 1),
-        (5, 4, 8, 1, 4, 1, 2, 8, False, 0, 2, 1),
-        (5, 4, 8, 2, 4, 1, 2, 2, False, 0, 2, 11),
-        (7, 3, 12, 1, 8, 2, 1, 3, False, 2, 2, 9),
-        (5, 2, 4, 1, 4, 2, 1, 4, True, 2, 2, 9),
-        (3, 5, 10, 0, 4, 1, 1, 4, True, 0, 1, 12),
-    ]:
-        shape = {
-            "vocab_size": V,
-            "patch": P,
-            "global_width": G,
-            "global_layers": n,
-            "local_width": d,
-            "local_layers": m,
-            "heads": H,
-        }
-        yield (
-            shape | {"context": context, "conv": conv, "reach": reach},
-            rng.integers(V, size=(B, T)),
-        )
-
-
-@twin(naive.megabyte, cases=_model_cases)
+@twin(naive.megabyte)
 class MegaByte(LanguageModel):
     """MEGABYTE, Yu et al. 2023 (arXiv:2305.07185), sec. 2: plan patches, spell bytes.
 
@@ -261,13 +213,7 @@ class MegaByte(LanguageModel):
         return self.global_norm(x).reshape(len(x), -1, self.to_local.shape[1]), tuple(after)
 
 
-def _merge_cases(rng):
-    for B, P, T in [(1, 2, 2), (2, 4, 11), (1, 5, 13), (2, 1, 3), (1, 8, 5)]:
-        h = (P + 1) // 2
-        yield rng.normal(size=(B, T, 3)), rng.normal(size=(B, T - h, 3)), P
-
-
-@twin(naive.merge_strides, cases=_merge_cases)
+@twin(naive.merge_strides)
 def merge_strides(first, second, patch):
     """Strided inference: of two runs keep the predictions that fall into the first half of a patch (sec. 2.3.3).
 
@@ -296,10 +242,7 @@ def strided_logits(model, ids):
     return merge_strides(model(ids), model(ids[:, h:]), model.patch)
 
 
-@twin(
-    naive.attention_cost,
-    cases=lambda rng: [(1, 1), (7, 3), (12, 4), (12, 4, 2), (5, 9), (64, 1, 1)],
-)
+@twin(naive.attention_cost)
 def attention_cost(T, patch, reach=0):
     """Scores per head and layer for T bytes, as a kernel that masks computes them: (planner's K², speller's K P (r + P)), K = ⌈T / P⌉."""
     if T < 1 or patch < 1 or not 0 <= reach <= patch:
@@ -310,15 +253,7 @@ def attention_cost(T, patch, reach=0):
     return K * K, K * patch * (reach + patch)
 
 
-@twin(
-    naive.multiply_adds,
-    cases=lambda rng: [
-        (1, 1, 2, 1, 2, 1),
-        (12, 4, 8, 2, 6, 1, 256),
-        (12, 4, 8, 2, 6, 3, 7, 3),
-        (8, 2, 2, 0, 4, 1),
-    ],
-)
+@twin(naive.multiply_adds)
 def multiply_adds(
     T, patch, global_width, global_layers, local_width, local_layers, vocab_size=256, reach=0
 ):
@@ -335,46 +270,4 @@ def multiply_adds(
         planner,
         speller,
         T * (global_width // patch) * local_width + (T - 1) * local_width * vocab_size,
-    )
-
-
-def bench(device):
-    """A training step on 2048 bytes, and 64 bytes written after them, against a Transformer of the same multiply-adds per byte outside attention."""
-    models = {
-        "MegaByte": MegaByte(context=512),
-        "Transformer": Transformer(width=64, layers=3, context=2048),
-    }
-    ids = torch.randint(256, (1, 2049), device=device)
-
-    def train(model):
-        nn.functional.cross_entropy(
-            model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
-        ).backward()
-
-    @torch.no_grad()
-    def write(model, state):
-        for _ in range(64):
-            _, state = model.step(ids[:, 0], state)
-
-    def seconds(function, *arguments):
-        taken = []
-        for _ in range(4):
-            start = time.perf_counter()
-            function(*arguments)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-        return min(taken[1:])  # the first warms up
-
-    for model in models.values():
-        model.to(device)
-    yield (
-        "training step of 2048 bytes",
-        {name: seconds(train, model) for name, model in models.items()},
-    )
-    with torch.no_grad():
-        states = {name: model.extend(ids, model.init_state(1))[1] for name, model in models.items()}
-    yield (
-        "64 bytes written after 2048",
-        {name: seconds(write, model, states[name]) for name, model in models.items()},
     )

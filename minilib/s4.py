@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import embedding, gelu, glu, pad
 
 from minilib import twin
+from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import s4 as naive
 
@@ -29,15 +30,10 @@ def _check(L=1, **values):
             raise ValueError(f"{name} must have shape ({wanted}), got {tuple(value.shape)}")
 
 
-# -- the memory ----------------------------------------------------------------------------------------
+# -- the memory ------------------------------------------------------------------------------------
 
 
-def _memory_cases(rng):
-    for H, L, N in [(1, 1, 1), (2, 9, 4), (3, 40, 7)]:
-        yield rng.normal(size=(H, L)), N
-
-
-@twin(naive.legs_memory, cases=_memory_cases)
+@twin(naive.legs_memory)
 def legs_memory(u, N):
     """Read samples u (channels, time) one by one with HiPPO-LegS; returns the state (channels, N) after the last.
 
@@ -61,12 +57,7 @@ def legs_memory(u, N):
     return x
 
 
-def _rebuild_cases(rng):
-    for H, N, L in [(1, 1, 1), (2, 2, 3), (3, 7, 10)]:
-        yield rng.normal(size=(H, N)), L
-
-
-@twin(naive.legs_rebuild, cases=_rebuild_cases)
+@twin(naive.legs_rebuild)
 def legs_rebuild(x, L):
     """The past that a LegS state (channels, N) remembers, at the middles of L equal parts of the time so far: (channels, L)."""
     _check(L, x=(x, (None, None)))
@@ -78,21 +69,7 @@ def legs_rebuild(x, L):
     return (x * size) @ torch.stack(rows[: x.shape[1]]).to(x.dtype)
 
 
-def _system(rng, N):
-    return rng.normal(size=(N, N)) - 2 * np.sqrt(N) * np.eye(N), rng.normal(
-        size=N
-    )  # stable: the diagonal outweighs the rest
-
-
-def _discretize_cases(rng):
-    for N, dt in [(1, 0.3), (4, 0.1), (7, 2.0)]:
-        for method in ("bilinear", "zoh"):
-            yield *_system(rng, N), rng.uniform(dt, 2 * dt, size=()), method
-    yield *naive.hippo_legs(8), rng.uniform(size=()), "zoh"
-    yield np.zeros((3, 3)), rng.normal(size=3), rng.uniform(size=()), "zoh"  # A⁻¹ does not exist
-
-
-@twin(naive.discretize, cases=_discretize_cases)
+@twin(naive.discretize)
 def discretize(A, B, dt, method="bilinear"):
     """Ā (N, N) and B̄ (N,) of one system for samples dt apart, "bilinear" or "zoh"; dt a number or a tensor ()."""
     N = len(A)
@@ -110,7 +87,7 @@ def discretize(A, B, dt, method="bilinear"):
     return both[:, :N], both[:, N]
 
 
-# -- the convolution -------------------------------------------------------------------------------------
+# -- the convolution -------------------------------------------------------------------------------
 
 
 class _CausalConv(torch.autograd.Function):
@@ -127,7 +104,7 @@ class _CausalConv(torch.autograd.Function):
         return torch.fft.irfft(spectrum.mul_(torch.fft.rfft(K, ctx.size)), ctx.size)[..., :L]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, dy):
         K, u = ctx.saved_tensors
         dy, dK = torch.fft.rfft(dy, ctx.size), None
@@ -139,13 +116,7 @@ class _CausalConv(torch.autograd.Function):
         ]
 
 
-def _conv_cases(rng):
-    """One sample; kernels shorter than, as long as and longer than the signal; odd lengths."""
-    for B, H, L, taps in [(1, 1, 1, 1), (2, 3, 7, 7), (1, 2, 9, 4), (3, 1, 5, 8), (1, 1, 1, 3)]:
-        yield rng.normal(size=(H, taps)), rng.normal(size=(B, H, L))
-
-
-@twin(naive.causal_conv, cases=_conv_cases)
+@twin(naive.causal_conv)
 def causal_conv(K, u):
     """y_t = Σ_{s ≤ t} K_{t-s} u_s in each channel: K (H, taps), u (batch, H, L) -> (batch, H, L), by FFT.
 
@@ -156,7 +127,7 @@ def causal_conv(K, u):
     return _CausalConv.apply(K, u)
 
 
-# -- diagonal: S4D ---------------------------------------------------------------------------------------
+# -- diagonal: S4D ---------------------------------------------------------------------------------
 
 
 def _powers(log_z, exponents, dtype):
@@ -200,7 +171,7 @@ class _Vandermonde(torch.autograd.Function):
         return 2 * (_real(left) @ _real(_powers(log_z, b, w.dtype).conj()).mT).flatten(-2)[..., :L]
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, dK):
         w, log_z = ctx.saved_tensors
         a, b = _halves(ctx.L, w.device)
@@ -216,25 +187,7 @@ class _Vandermonde(torch.autograd.Function):
         return d_w, d_log_z.sum_to_size(log_z.shape).to(log_z.dtype), None
 
 
-def _complex(rng, *shape):
-    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
-
-
-def _modes(rng, *shape):
-    """log z of decaying modes."""
-    return -rng.uniform(0.01, 1, size=shape) + 1j * rng.uniform(-3, 3, size=shape)
-
-
-def _vandermonde_cases(rng):
-    """One tap; odd and square lengths; no decay, near the unit circle; decay that underflows; shared modes."""
-    for shape, L in [((1, 1), 1), ((2, 3), 2), ((2, 1, 5), 17), ((3, 4), 49)]:
-        yield _complex(rng, *shape), _modes(rng, *shape), L
-    yield _complex(rng, 1, 3), np.array([[3j, -1e-9 + 0.1j, 0j]]), 300
-    yield _complex(rng, 2, 2), np.array([[-1e3 + 1j, -40 + 0j], [-800 + 2j, -1e-3 + 0j]]), 11
-    yield _complex(rng, 2, 3, 4), _modes(rng, 3, 4), 8
-
-
-@twin(naive.vandermonde, cases=_vandermonde_cases)
+@twin(naive.vandermonde)
 def vandermonde(w, log_z, L):
     """K_j = 2 Re Σ_n w_n z_nʲ, j < L: w (..., M) complex, log_z likewise or broadcastable -> (..., L).
 
@@ -262,22 +215,7 @@ def _zoh(A, dt):
     )
 
 
-def _s4d_systems(rng):
-    """(A, C, dt, L): random; one tap; the three initialisations; A = 0, and a pole near the unit circle; forgotten at once."""
-    for H, M, L in [(1, 1, 1), (2, 3, 7), (3, 2, 32)]:
-        yield (
-            -rng.uniform(0.1, 1, size=(H, M)) + 1j * rng.uniform(-9, 9, size=(H, M)),
-            _complex(rng, H, M),
-            rng.uniform(0.01, 0.3, size=H),
-            L,
-        )
-    for init in ("legs", "inv", "lin"):
-        yield naive.s4d_init(init, 8)[None], _complex(rng, 1, 4), np.array([0.05]), 20
-    yield np.array([[0j, -1e-7 + 0.9j]]), _complex(rng, 1, 2), np.array([1.0]), 200
-    yield np.array([[-1e4 + 3j, -60 + 0j]]), _complex(rng, 1, 2), np.array([0.9]), 5
-
-
-@twin(naive.s4d_kernel, cases=lambda rng: ((C, A, dt, L) for A, C, dt, L in _s4d_systems(rng)))
+@twin(naive.s4d_kernel)
 def s4d_kernel(C, A, dt, L):
     """K_j = 2 Re Σ_n C_n B̄_n Ā_nʲ with zero-order hold and B = 1. A, C (H, M) complex, dt (H,) -> (H, L)"""
     _check(L, A=(A, (len(dt), None)), C=(C, A.shape))
@@ -285,20 +223,8 @@ def s4d_kernel(C, A, dt, L):
     return vandermonde((C * Bb).to(C.dtype), log_z, L)
 
 
-def _run_cases(rng):
-    for B, (A, C, dt, L) in zip((1, 2, 3, 1, 2, 1, 1, 1), _s4d_systems(rng), strict=True):
-        yield (
-            rng.normal(size=(B, len(A), L)),
-            A,
-            C,
-            dt,
-            rng.normal(size=len(A)),
-            _complex(rng, B, *A.shape),
-        )
-
-
 # float32: 200 steps of a mode that forgets nothing add up 200 roundings of sums that cancel
-@twin(naive.s4d, cases=_run_cases, float32=5e-5)
+@twin(naive.s4d, float32=5e-05)
 def s4d(u, A, C, dt, D, x):
     """H diagonal systems from a given state: u (batch, H, L), A, C (H, M), dt, D (H,), x (batch, H, M) -> y, last state.
 
@@ -330,39 +256,11 @@ def s4d(u, A, C, dt, D, x):
     return y, Bb * (sums * _powers(log_z, a, C.dtype)).sum(-2) + (L * log_z).exp().to(C.dtype) * x
 
 
-# -- diagonal plus rank one: S4 --------------------------------------------------------------------------
-
-
-def _dplr_systems(rng):
-    """(Lam, P, B, Ct, dt, L): HiPPO at odd and even lengths; one tap; random; a pole near the unit circle."""
-    for N, H, L in [(2, 1, 1), (4, 1, 7), (8, 2, 16)]:
-        Lam, P, B, _ = naive.nplr(N)
-        yield (
-            *(np.stack([v] * H) for v in (Lam, P, B)),
-            _complex(rng, H, N // 2),
-            rng.uniform(0.02, 0.3, size=H),
-            L,
-        )
-    Lam = -rng.uniform(0.1, 1, size=(3, 2)) + 1j * rng.uniform(-9, 9, size=(3, 2))
-    yield (
-        Lam,
-        _complex(rng, 3, 2),
-        _complex(rng, 3, 2),
-        _complex(rng, 3, 2),
-        rng.uniform(0.02, 0.3, size=3),
-        9,
-    )
-    yield (
-        np.array([[-1e-4 + 0.5j, -0.5 + 3j]]),
-        0.1 * _complex(rng, 1, 2),
-        *(_complex(rng, 1, 2) for _ in range(2)),
-        np.array([0.7]),
-        24,
-    )
+# -- diagonal plus rank one: S4 --------------------------------------------------------------------
 
 
 # float32 parameters; the arithmetic is in float64, and what is left is the rounding of the result
-@twin(naive.dplr_kernel, cases=_dplr_systems)
+@twin(naive.dplr_kernel)
 def dplr_kernel(Lam, P, B, Ct, dt, L):
     """K_j = C Āʲ B̄, j < L, of A = Λ - P P*, bilinear. Lam, P, B, Ct (H, M) complex, dt (H,) -> (H, L)
 
@@ -395,10 +293,7 @@ def _step_matrix(Lam, P, dt):
     return torch.linalg.solve(eye - A, eye + A)
 
 
-@twin(
-    naive.dplr_output,
-    cases=lambda rng: ((Lam, P, Ct, dt, L) for Lam, P, _, Ct, dt, L in _dplr_systems(rng)),
-)
+@twin(naive.dplr_output)
 def dplr_output(Lam, P, Ct, dt, L, back=None):
     """C = C̃ (I - Āᴸ)⁻¹, which the recurrence needs; with `back`, C̃ for that length instead. Costs N³ log L a channel."""
     _check(L, Lam=(Lam, (len(dt), None)), P=(P, Lam.shape), Ct=(Ct, Lam.shape))
@@ -412,21 +307,7 @@ def dplr_output(Lam, P, Ct, dt, L, back=None):
     return row[:, 0, : Ct.shape[1]].resolve_conj().to(Ct.dtype)
 
 
-def _dplr_run_cases(rng):
-    for B, (Lam, P, b, C, dt, L) in zip((1, 2, 3, 1, 2), _dplr_systems(rng), strict=True):
-        yield (
-            rng.normal(size=(B, len(dt), L)),
-            Lam,
-            P,
-            b,
-            C,
-            dt,
-            rng.normal(size=len(dt)),
-            _complex(rng, B, *Lam.shape),
-        )
-
-
-@twin(naive.dplr, cases=_dplr_run_cases)
+@twin(naive.dplr)
 def dplr(u, Lam, P, B, C, dt, D, x):
     """H systems diagonal plus rank one as recurrences from a given state; shapes as in `s4d`. O(M) a step and channel.
 
@@ -457,7 +338,7 @@ def dplr(u, Lam, P, B, C, dt, D, x):
     return torch.cat(rows, -1) + D[:, None] * u, x
 
 
-# -- layers ----------------------------------------------------------------------------------------------
+# -- layers ----------------------------------------------------------------------------------------
 
 
 class _Layer(nn.Module):
@@ -489,17 +370,7 @@ class _Layer(nn.Module):
         return self.modes().new_zeros(batch_size, *self.log_decay.shape)
 
 
-def _s4d_layer_cases(rng):
-    for H, N, init, B, L in [
-        (1, 2, "lin", 1, 1),
-        (3, 4, "legs", 2, 5),
-        (2, 6, "inv", 1, 20),
-        (2, 4, "real", 3, 8),
-    ]:
-        yield {"width": H, "state": N, "init": init}, rng.normal(size=(B, H, L))
-
-
-@twin(naive.s4d_layer, cases=_s4d_layer_cases)
+@twin(naive.s4d_layer)
 class S4DLayer(_Layer):
     """A diagonal system for each channel: u (batch, H, L) -> y.
 
@@ -525,13 +396,7 @@ class S4DLayer(_Layer):
         return s4d(u, *self._system(), self.D, state)
 
 
-def _s4_layer_cases(rng):
-    """Shorter than, as long as and longer than the length that C̃ is for."""
-    for H, N, length, B, L in [(1, 2, 2, 1, 1), (3, 4, 8, 2, 5), (2, 6, 7, 1, 7), (2, 4, 4, 3, 11)]:
-        yield {"width": H, "state": N, "length": length}, rng.normal(size=(B, H, L))
-
-
-@twin(naive.s4_layer, cases=_s4_layer_cases)
+@twin(naive.s4_layer)
 class S4Layer(_Layer):
     """A system diagonal plus rank one for each channel, started at HiPPO-LegS: u (batch, H, L) -> y.
 
@@ -580,7 +445,7 @@ class S4Layer(_Layer):
         return y, (x, state[1])
 
 
-# -- language models -------------------------------------------------------------------------------------
+# -- language models -------------------------------------------------------------------------------
 
 
 class _Block(nn.Module):
@@ -606,19 +471,7 @@ class _Block(nn.Module):
         return x + glu(self.mix(y)), state
 
 
-def _s4d_lm_cases(rng):
-    for V, H, N, layers, init, B, T in [
-        (2, 3, 2, 1, "lin", 1, 1),
-        (5, 3, 4, 2, "inv", 2, 7),
-        (7, 2, 6, 1, "legs", 3, 4),
-    ]:
-        yield (
-            {"vocab_size": V, "width": H, "state": N, "layers": layers, "init": init},
-            rng.integers(V, size=(B, T)),
-        )
-
-
-@twin(naive.s4d_lm, cases=_s4d_lm_cases)
+@twin(naive.s4d_lm)
 class S4D(LanguageModel):
     """A stack of S4D layers as a language model: trained as a convolution, read and sampled from a state of constant size.
 
@@ -667,19 +520,7 @@ class S4D(LanguageModel):
         return self.norm(x) @ self.output.t(), tuple(after)
 
 
-def _s4_lm_cases(rng):
-    for V, H, N, layers, length, B, T in [
-        (2, 3, 2, 1, 2, 1, 1),
-        (5, 3, 4, 2, 8, 2, 6),
-        (7, 2, 4, 1, 3, 3, 5),
-    ]:
-        yield (
-            {"vocab_size": V, "width": H, "state": N, "layers": layers, "length": length},
-            rng.integers(V, size=(B, T)),
-        )
-
-
-@twin(naive.s4_lm, cases=_s4_lm_cases)
+@twin(naive.s4_lm)
 class S4(S4D):
     """A stack of S4 layers as a language model; arguments as in S4D, and `length` as in S4Layer.
 
@@ -689,73 +530,3 @@ class S4(S4D):
     def __init__(self, vocab_size=256, width=96, state=64, layers=2, length=128):
         LanguageModel.__init__(self)
         self._build(vocab_size, width, layers, lambda: S4Layer(width, state, length))
-
-
-def bench(device):
-    """Kernels of 64 channels and 64 modes, forward and backward, against those that hold a number for each mode and tap."""
-    from minilib.lab.measure import peak_bytes, seconds
-
-    dt, (P, B, C) = (
-        torch.full((64,), 1e-2, device=device),
-        torch.randn(3, 64, 64, dtype=torch.complex64, device=device).requires_grad_(),
-    )
-    A = torch.complex(
-        -torch.rand(64, 64, device=device), 30 * torch.randn(64, 64, device=device)
-    ).requires_grad_()
-
-    def full(L):
-        z = dt[:, None] * A
-        return (
-            2
-            * (
-                (C * (z.exp() - 1) / A)[..., None]
-                * (z[..., None] * torch.arange(L, device=device)).exp()
-            )
-            .sum(1)
-            .real
-        )
-
-    def cauchy(L):
-        z = torch.exp(-2j * torch.pi * torch.arange(L // 2, device=device) / L)
-        poles = (
-            1 / (200 * (1 - z) / (1 + z) - A[..., None]),
-            1 / (200 * (1 - z) / (1 + z) - A.conj()[..., None]),
-        )
-        product = lambda v: (v[..., None] * poles[0] + v.conj()[..., None] * poles[1]).sum(1)
-        spectrum = (
-            2
-            / (1 + z)
-            * (
-                product(C * B)
-                - product(C * P) * product(P.conj() * B) / (1 + product(P.conj() * P))
-            )
-        )
-        return torch.fft.irfft(pad(spectrum, (0, 1)), L)
-
-    for name, L, ways in [
-        (
-            "S4D kernel",
-            16_384,
-            {"two thin factors": lambda L: s4d_kernel(C, A, dt, L), "full Vandermonde": full},
-        ),
-        (
-            "S4 kernel",
-            4_096,
-            {
-                "ours in float64": lambda L: dplr_kernel(A, P, B, C, dt, L),
-                "Cauchy products in float32": cauchy,
-            },
-        ),
-    ]:
-        runs = {
-            way: lambda f=f, L=L: torch.autograd.grad(f(L).square().sum(), [A, C])
-            for way, f in ways.items()
-        }
-        yield (
-            f"{name}, {L:,} taps, time",
-            {way: seconds(run, 3, device) for way, run in runs.items()},
-        )
-        yield (
-            f"{name}, {L:,} taps, peak memory",
-            {way: peak_bytes(run, device) for way, run in runs.items()},
-        )

@@ -7,10 +7,10 @@ shrink, and one that underflows to 0 is what it should be; with |a| > 1 they ove
 import itertools
 import math
 
-import numpy as np
 import torch
 
 from minilib import twin
+from minilib.autograd import once_differentiable
 from minilib.naive import scan as naive
 
 
@@ -58,7 +58,7 @@ class _Scan(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, d_out):
         a, h, out = ctx.saved_tensors
         G = d_out.clone(memory_format=torch.contiguous_format)
@@ -69,24 +69,7 @@ class _Scan(torch.autograd.Function):
         return da, G, a[:, 0].conj() * G[:, 0]
 
 
-def _scan_cases(rng):
-    """One step; odd lengths; states large enough to go step by step; decays of 0 and 1; complex poles near the unit circle."""
-    for shape in [(1, 1), (2, 7, 3), (1, 64, 2), (3, 101), (1, 3, 4099)]:
-        yield (
-            rng.uniform(size=shape),
-            rng.normal(size=shape),
-            rng.normal(size=(shape[0], *shape[2:])),
-        )
-    yield (
-        rng.integers(2, size=(2, 9, 3)).astype(float),
-        rng.normal(size=(2, 9, 3)),
-        rng.normal(size=(2, 3)),
-    )
-    noise = lambda *shape: rng.normal(size=shape) + 1j * rng.normal(size=shape)
-    yield 0.999 * np.exp(1j * rng.uniform(0, 6, size=(2, 50, 3))), noise(2, 50, 3), noise(2, 3)
-
-
-@twin(naive.scan, cases=_scan_cases)
+@twin(naive.scan)
 def scan(a, b, h):
     """h_t = a_t h_{t-1} + b_t along axis 1, with a backward of its own.
 
@@ -103,9 +86,7 @@ def scan(a, b, h):
     return _Scan.apply(a, b, h)
 
 
-@twin(
-    naive.segsum, cases=lambda rng: [(-rng.random(1),), (-rng.random(7),), (-1e4 * rng.random(5),)]
-)
+@twin(naive.segsum)
 def segsum(log_a):
     """(..., L) -> (..., L, L): sums of log_a[j + 1 .. i], -inf above the diagonal.
 
@@ -119,26 +100,7 @@ def segsum(log_a):
     )
 
 
-def _ssd_cases(rng):
-    """One step; shorter than a chunk; several chunks with a rest; decays that forget at once and never."""
-    for B, L, H, P, N, Q, size in [
-        (1, 1, 1, 1, 1, 4, 1),
-        (2, 5, 2, 3, 4, 8, 1),
-        (2, 11, 3, 2, 4, 4, 1),
-        (1, 6, 2, 2, 3, 2, 300),
-        (1, 8, 1, 2, 2, 4, 0),
-    ]:
-        yield (
-            rng.normal(size=(B, L, H, P)),
-            -size * rng.random(size=(B, L, H)),
-            rng.normal(size=(B, L, N)),
-            rng.normal(size=(B, L, N)),
-            rng.normal(size=(B, H, N, P)),
-            Q,
-        )
-
-
-@twin(lambda x, log_a, B, C, S, chunk: naive.ssd(x, log_a, B, C, S), cases=_ssd_cases)
+@twin(naive.ssd)
 def ssd(x, log_a, B, C, S, chunk=64):
     """Recurrence with one decay per head as matmuls: inside chunks by the matrix, between chunks by their states (arXiv:2405.21060, sec. 6).
 
@@ -178,80 +140,3 @@ def ssd(x, log_a, B, C, S, chunk=64):
     before = torch.cat([S[:, None], states[:, :-1]], dim=1)
     y = M @ x + since_start.exp()[..., None] * (C[:, :, None] @ before)
     return y.transpose(2, 3).flatten(1, 2)[:, :L], states[:, -1]
-
-
-def bench(device):
-    """The scan of Mamba's states, forward and backward, beside loops that people write and a peer where it is installed; batch 2, D 256, N 16. Then SSD's matmuls."""
-    from minilib.lab.measure import peak_bytes, seconds
-
-    def loop(a, b, h, index=False):
-        rows = []
-        for decay, put in zip(
-            *([t[:, k] for k in range(t.shape[1])] if index else t.unbind(1) for t in (a, b)),
-            strict=True,
-        ):
-            h = decay * h + put
-            rows.append(h)
-        return torch.stack(rows, 1)
-
-    def by_scan(x, log_a, B, C, S):
-        decay = log_a.exp()[..., None, None].expand(*log_a.shape, *S.shape[2:])
-        return torch.einsum(
-            "bln,blhnp->blhp", C, scan(decay, torch.einsum("bln,blhp->blhnp", B, x), S)
-        )
-
-    try:
-        from mambapy.pscan import pscan
-    except ImportError:
-        pscan = None
-    for L in (256, 1024, 4096):
-        inputs = [
-            t.requires_grad_()
-            for t in (
-                torch.rand(2, L, 256, 16, device=device),
-                torch.randn(2, L, 256, 16, device=device),
-                torch.zeros(2, 256, 16, device=device),
-            )
-        ]
-        ways = {
-            "ours": scan,
-            "loop over unbind": loop,
-            "mambapy's pscan": pscan and (lambda a, b, h: pscan(a, b)),
-        }
-        if L == 256:  # quadratic in L: 1,024 steps take half a minute
-            ways["loop that indexes"] = lambda *inputs: loop(*inputs, index=True)
-        runs = {
-            name: way
-            and (lambda way=way, inputs=inputs: torch.autograd.grad(way(*inputs).sum(), inputs[:2]))
-            for name, way in ways.items()
-        }
-        yield (
-            f"scan, time, {L:,} steps",
-            {
-                name: run and seconds(run, 3 if L < 4096 else 1, device)
-                for name, run in runs.items()
-            },
-        )
-        yield (
-            f"scan, peak memory, {L:,} steps",
-            {name: run and peak_bytes(run, device) for name, run in runs.items()},
-        )
-    x, log_a, B, C, S = (
-        torch.randn(*shape, device=device)
-        for shape in [(2, 1024, 4, 64), (2, 1024, 4), (2, 1024, 64), (2, 1024, 64), (2, 4, 64, 64)]
-    )
-    inputs = [t.requires_grad_() for t in (x, -log_a.abs() / 10, B, C, S)]
-    ways = {
-        "ours": lambda *i: ssd(*i)[0],
-        "one matrix, no chunks": lambda *i: ssd(*i, chunk=1024)[0],
-        "scan of all states": by_scan,
-    }
-    runs = {
-        name: (lambda way=way: torch.autograd.grad(way(*inputs).sum(), inputs[:4]))
-        for name, way in ways.items()
-    }
-    yield "SSD, time, 1,024 steps", {name: seconds(run, 3, device) for name, run in runs.items()}
-    yield (
-        "SSD, peak memory, 1,024 steps",
-        {name: peak_bytes(run, device) for name, run in runs.items()},
-    )

@@ -3,10 +3,8 @@
 Names and symbols are those of minilib/naive/speculative.py. Not here: drafts in another alphabet than the target's.
 """
 
-import time
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from minilib import twin
@@ -19,12 +17,6 @@ DRAFT, CORRECTION, BONUS = (
     1,
     2,
 )  # who wrote a symbol: the draft; the target after a refusal, or after the whole draft was kept
-
-
-def _distributions(rng, *shape, zeros=0.3):
-    p = rng.dirichlet(np.ones(shape[-1]), size=shape[:-1]) * (rng.random(shape) >= zeros)
-    p[..., 0] += 1e-3
-    return p / p.sum(-1, keepdims=True)
 
 
 def _check_distribution(**named):
@@ -44,12 +36,7 @@ def _check_shapes(shapes, **named):
             raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
 
 
-@twin(
-    naive.residual,
-    cases=lambda rng: [
-        (_distributions(rng, V, zeros=0), _distributions(rng, V, zeros=0)) for V in (2, 3, 256)
-    ],
-)
+@twin(naive.residual)
 def residual(p, q):
     """norm(max(0, p - q)), Leviathan et al. 2022 (arXiv:2211.17192), sec. 2.3; p where nothing is left. p, q (…, vocab)."""
     left = (p - q).clamp(min=0)
@@ -57,22 +44,7 @@ def residual(p, q):
     return torch.where(total > 0, left / torch.where(total > 0, total, 1), p)
 
 
-def _verify_cases(rng):
-    """One symbol; odd sizes; drafts equal to the target's; greedy, agreeing and not; symbols neither could have written."""
-    for B, gamma, V in [(1, 1, 2), (3, 4, 5), (50, 3, 3), (2, 7, 256)]:
-        yield (
-            _distributions(rng, B, gamma + 1, V),
-            _distributions(rng, B, gamma, V),
-            rng.integers(V, size=(B, gamma)),
-            rng.random((B, gamma)),
-        )
-    p = _distributions(rng, 2, 4, 5)
-    yield p, p[:, :3], rng.integers(5, size=(2, 3)), rng.random((2, 3))
-    ids = rng.integers(3, size=(20, 4))
-    yield np.eye(3)[rng.integers(3, size=(20, 5))], np.eye(3)[ids], ids, rng.random((20, 4))
-
-
-@twin(naive.verify, cases=_verify_cases, differentiable=False)
+@twin(naive.verify, differentiable=False)
 def verify(p, q, ids, u):
     """How many drafted symbols are kept, and what the next one is drawn from; all places at once (alg. 1).
 
@@ -91,37 +63,7 @@ def verify(p, q, ids, u):
     return kept, residual(p.gather(1, at), q.gather(1, at))[:, 0]
 
 
-def _tree_cases(rng):
-    """A root alone; a chain; a fan; bushy trees, depth first and breadth first; drafts equal to the target's; greedy, some siblings twice."""
-    for parents in [
-        [-1],
-        [-1, 0, 1, 2],
-        [-1, 0, 0, 0],
-        [-1, 0, 0, 1, 1, 2],
-        [-1, 0, 1, 2, 1, 0, 5, 5],
-    ]:
-        for B, V in [(1, 2), (40, 3)]:
-            N = len(parents)
-            yield (
-                _distributions(rng, B, N, V),
-                _distributions(rng, B, N, V),
-                rng.integers(V, size=(B, N)),
-                parents,
-                rng.random((B, N)),
-            )
-    p, parents = _distributions(rng, 3, 6, 4), [-1, 0, 0, 1, 1, 2]
-    yield p, p[:, [0, *parents[1:]]], rng.integers(4, size=(3, 6)), parents, rng.random((3, 6))
-    ids = rng.integers(3, size=(30, 6))
-    yield (
-        np.eye(3)[rng.integers(3, size=(30, 6))],
-        np.eye(3)[ids],
-        ids,
-        parents,
-        rng.random((30, 6)),
-    )
-
-
-@twin(naive.verify_tree, cases=_tree_cases, differentiable=False)
+@twin(naive.verify_tree, differentiable=False)
 def verify_tree(p, q, ids, parents, u):
     """Where in a tree of drafts the walk ends, and what the next symbol is drawn from; one pass over the nodes, all rows at once.
 
@@ -149,23 +91,14 @@ def verify_tree(p, q, ids, parents, u):
     return end, rest
 
 
-@twin(
-    naive.acceptance_rate,
-    cases=lambda rng: [
-        (_distributions(rng, n, V, zeros=0), _distributions(rng, n, V, zeros=0))
-        for n, V in [(1, 2), (7, 5)]
-    ],
-)
+@twin(naive.acceptance_rate)
 def acceptance_rate(p, q):
     """alpha, the mean over rows of the sum of min(p, q): 1 - total variation (theorem 3.5). p, q (rows, vocab), where the target wrote."""
     _check_distribution(p=p, q=q)
     return torch.minimum(p, q).sum(-1).mean()
 
 
-@twin(
-    naive.expected_symbols,
-    cases=lambda rng: [(np.array([0.0, 0.3, 1.0]), 1), (rng.random(4), 5), (np.array([0.5]), 0)],
-)
+@twin(naive.expected_symbols)
 def expected_symbols(alpha, gamma):
     """Symbols from one call of the target, 1 + alpha + … + alpha^gamma (eq. 1), for alpha (n,) in [0, 1] and gamma ≥ 0."""
     if gamma < 0 or not ((alpha >= 0) & (alpha <= 1)).all():
@@ -175,14 +108,7 @@ def expected_symbols(alpha, gamma):
     return (alpha[:, None] ** torch.arange(gamma + 1, device=alpha.device)).sum(1)
 
 
-@twin(
-    naive.speedup,
-    cases=lambda rng: [
-        (np.array([0.0, 0.3, 1.0]), 1, 0.1),
-        (rng.random(4), 5, 0.0),
-        (rng.random(1), 2, 3.0),
-    ],
-)
+@twin(naive.speedup)
 def speedup(alpha, gamma, c):
     """By what factor decoding gets faster, if verifying takes one step's time and a draft's step c of it (theorem 3.8)."""
     if not c >= 0:
@@ -190,21 +116,13 @@ def speedup(alpha, gamma, c):
     return expected_symbols(alpha, gamma) / (gamma * c + 1)
 
 
-@twin(
-    naive.best_gamma,
-    cases=lambda rng: [
-        (rng.random(9), 0.05, 20),
-        (np.array([0.0, 0.5, 1.0]), 0.5, 7),
-        (np.array([0.9]), 0.0, 3),
-    ],
-    differentiable=False,
-)
+@twin(naive.best_gamma, differentiable=False)
 def best_gamma(alpha, c, limit=20):
     """The gamma in 0 … limit of the largest speed-up, 0 being plain decoding: alpha (n,) -> (n,) int64."""
     return torch.stack([speedup(alpha, gamma, c) for gamma in range(limit + 1)]).argmax(0)
 
 
-# -- decoding ------------------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
 
 
 class Staged(NamedTuple):
@@ -492,7 +410,7 @@ class _Decoder(_Reader):
         return new, writer, p.gather(1, path[:, :, None].expand(-1, -1, p.shape[-1]))
 
 
-# -- a larger target, and bench ------------------------------------------------------------------------------
+# -- a larger target, and bench --------------------------------------------------------------------
 
 
 def widened(model, times):
@@ -522,55 +440,3 @@ def widened(model, times):
         values[name] = value
     wide.load_state_dict(values)
     return wide
-
-
-def bench(device):
-    """96 bytes after a speaker's name, plain and drafted: by the shipped Transformer, and by the same function in 4 and 16 times the weights.
-
-    Eight seeds: texts differ, and over two of them the same draft has won 3 symbols a call or 8.
-    """
-    from minilib import lab
-    from minilib.compression import KneserNey
-    from minilib.lstm import LSTM
-    from minilib.transformer import Transformer
-
-    length, seeds, gamma, prompt = 96, range(1, 9), 5, b"HAMLET:\n"
-    ids = torch.tensor([list(prompt)], device=device)
-    shipped, lstm = lab.load(Transformer, device=device)[0], lab.load(LSTM, device=device)[0]
-    counts = KneserNey(lab.data.shakespeare().train, order=5).to(device)
-    drafts = {"order-5 counts": counts, "LSTM": lstm}
-
-    def seconds(function, seed):
-        start = time.perf_counter()
-        out = function(seed)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start, out
-
-    for times in (1, 2, 4):
-        target = widened(shipped, times)
-        plain = lambda seed, model=target: lab.generate(model, prompt, length, seed=seed)
-        plain(0)  # warms up
-        for name, draft in drafts.items():
-            ours = lambda seed, model=target, draft=draft: speculative(
-                model, draft, ids, length, gamma=gamma, seed=seed
-            )
-            ours(0)
-            pairs = [
-                (seconds(ours, seed), seconds(plain, seed)) for seed in seeds
-            ]  # side by side, so that a busy machine slows both
-            what = f"{sum(p.numel() for p in target.parameters()) / 1e6:.0f} M weights, {name}"
-            yield (
-                f"{what}: calls of the target",
-                {
-                    "speculative": sum(out.calls for (_, out), _ in pairs),
-                    "plain": length * len(seeds),
-                },
-            )
-            yield (
-                f"{what}: seconds",
-                {
-                    "speculative": sum(own for (own, _), _ in pairs),
-                    "plain": sum(other for _, (other, _) in pairs),
-                },
-            )

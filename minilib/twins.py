@@ -1,29 +1,25 @@
-"""Declare a definition and its twin; compare the two; grade an attempt at either.
+"""Declare a definition and its twin, list the pairs, and compare them all.
 
-    @twin(naive.attention, cases=cases)
+    @twin(naive.attention)        # tried on minilib/cases/attention.py: attention(rng)
     def attention(q, k, v): ...
 
-`cases(rng)` yields tuples of arguments. Float arrays in them are differentiable; whatever must not be
-differentiated (a learning rate, a temperature) is a Python number. For an nn.Module class the first item
-of a case is a dict of constructor arguments, and the definition is called as
-`definition(params, *inputs, **constructor)`: params holds the state_dict as float64 arrays (left out if the
-definition does not name it first), and of the constructor's arguments it gets those that it names.
+The cases of a definition are a generator function of a NumPy Generator, in the module of
+minilib/cases named like the definition's, under the definition's name. They yield tuples of arguments.
+Float arrays in them are differentiable; whatever must not be differentiated (a learning rate, a
+temperature) is a Python number. For modules see minilib/examine.py.
 """
 
 import dataclasses
+import difflib
 import importlib
-import inspect
-import re
+import pathlib
 import time
-import zlib
 
 import numpy as np
 
-from minilib.compare import as_numpy, brief, compare, copy, is_real, leaves_of, map_leaves, show
+from minilib.examine import Case, examine
 
 PAIRS = {}  # (module, name) -> Pair, in the order of declaration
-FLOAT64 = 1e-9  # relative agreement in float64: a few thousand roundings of 1e-16, with room
-GRADIENT = 1e-6  # autograd against a central difference: what the difference itself is good for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,412 +39,102 @@ class Pair:
         return f"{self.topic}.{self.fast.__qualname__}"
 
 
-def twin(definition, *, cases, float32=1e-5, differentiable=True):
+def twin(definition, *, float32=1e-5, differentiable=True):
     """Decorator: declare a torch function or nn.Module class as the twin of a NumPy definition.
 
-    definition  the NumPy function that says what is right
-    cases       generator function of a NumPy Generator; yields argument tuples (see the module's docstring)
+    definition  the NumPy function that says what is right, in a module of minilib.naive
     float32     relative tolerance in float32; the default allows a few hundred roundings of 6e-8.
                 A looser one needs its reason beside it.
     differentiable  False for what only returns a value, such as the score of a training run
+    Raises TypeError if minilib/cases has no cases of that name.
     """
+    cases = cases_of(definition)
 
     def declare(fast):
-        PAIRS[fast.__module__, fast.__qualname__] = Pair(
-            definition, fast, cases, float32, differentiable
-        )
+        pair = Pair(definition, fast, cases, float32, differentiable)
+        PAIRS[fast.__module__, fast.__qualname__] = pair
         return fast
 
     return declare
 
 
-# -- one pair, one case ----------------------------------------------------------------------------------
+def cases_of(definition):
+    """The case generator of a definition, from the room of cases."""
+    room = definition.__module__.replace("minilib.naive.", "minilib.cases.")
+    try:
+        return getattr(importlib.import_module(room), definition.__name__)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if room == definition.__module__ or getattr(error, "name", None) not in (
+            room,
+            definition.__name__,
+        ):
+            raise
+        path = f"{room.replace('.', '/')}.py"
+        raise TypeError(
+            f"{path} must define {definition.__name__}(rng), the cases of its definition"
+        ) from None
 
 
-class _Case:
-    """One case of a pair, with the definition's answer computed when first needed."""
-
-    def __init__(self, pair, number, case, dtype):
-        self.pair, self.number, self.dtype = pair, number, dtype
-        self.constructor, self.params = {}, {}
-        if inspect.isclass(pair.fast):
-            self.constructor, *case = case
-            self.params = self._random_params()
-        self.inputs = copy(tuple(case))  # an array that is passed twice becomes two
-        if dtype == "float32":  # both sides see the same rounded numbers
-            rounded = lambda leaf: (
-                leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype)
-                if is_real(leaf)
-                else leaf
-            )
-            self.inputs, self.params = (
-                map_leaves(rounded, self.inputs),
-                map_leaves(rounded, self.params),
-            )
-        self.rng = np.random.default_rng(
-            zlib.crc32(f"{pair.definition.__name__} {number}".encode())
-        )
-
-    def _random_params(self):
-        """The module's fresh parameters, each moved off its initial value, which may be 0 or 1."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.number)
-            state = self.pair.fast(**self.constructor).double().state_dict()
-        rng = np.random.default_rng(self.number)
-        values = {name: value.numpy().copy() for name, value in state.items()}
-        return {
-            name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v
-            for name, v in values.items()
-        }
-
-    def define(self, params, inputs, definition=None):
-        """Call the definition, or another NumPy function that takes its place."""
-        definition = definition or self.pair.definition
-        names = inspect.signature(definition).parameters
-        keywords = {key: value for key, value in self.constructor.items() if key in names}
-        first = (
-            (params,)
-            if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params"
-            else ()
-        )
-        return definition(*first, *inputs, **keywords)
-
-    def want(self):
-        return self.define(copy(self.params), copy(self.inputs))
-
-    def __str__(self):
-        shapes = [
-            str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf)
-            for _, leaf in leaves_of(self.inputs)
-        ]
-        made = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
-        return f"case {self.number} ({brief(', '.join(made + shapes))})"
-
-    def tensors(self, device, grad):
-        """Params and inputs as tensors; float leaves require a gradient if asked to."""
-        import torch
-
-        def tensor(leaf):
-            if not isinstance(leaf, np.ndarray):
-                return leaf
-            t = torch.tensor(leaf, device=device)
-            if is_real(leaf):
-                t = (
-                    t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32)
-                    if self.dtype == "float32"
-                    else t
-                )
-                t.requires_grad_(grad)
-            return t
-
-        return map_leaves(tensor, self.params), map_leaves(tensor, self.inputs)
-
-    def call_torch(self, candidate, params, inputs, device):
-        import torch
-
-        if not inspect.isclass(candidate):
-            return candidate(*inputs)
-        with torch.random.fork_rng(devices=[]):
-            module = candidate(**self.constructor).to(device, getattr(torch, self.dtype)).eval()
-        missing, extra = (
-            set(params) - set(module.state_dict()),
-            set(module.state_dict()) - set(params),
-        )
-        if missing or extra:
-            raise _Wrong(
-                f"state_dict lacks {sorted(missing)}"
-                if missing
-                else f"state_dict has {sorted(extra)}, which the definition does not know"
-            )
-        return torch.func.functional_call(module, params, inputs)
-
-    def values(self, candidate, mode, device, tolerance):
-        """(worst error, problem or None) of the candidate's values."""
-        if mode == "numpy":
-            params, inputs = copy(self.params), copy(self.inputs)
-            out = self.define(params, inputs, candidate)
-            changed = not _same((params, inputs), (self.params, self.inputs))
-        else:
-            import torch
-
-            params, inputs = self.tensors(device, grad=False)
-            with torch.no_grad():
-                out = self.call_torch(candidate, params, inputs, device)
-            before = self.tensors(device, grad=False)
-            changed = not _same(
-                map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before)
-            )
-        want = self.want()
-        if out is None and want is not None:
-            raise NotImplementedError
-        dtype = "float64" if mode == "numpy" else self.dtype
-        error, problem = compare(map_leaves(as_numpy, out), want, tolerance, dtype)
-        if not problem and changed:
-            error, problem = np.inf, "it changes its input in place"
-        return error, problem
-
-    def gradients(self, candidate, device, tolerance):
-        """(worst error, problem or None) of autograd's gradients against central differences of the definition.
-
-        What is differentiated is one number: the outputs, each weighted by noise, summed where they are finite.
-        """
-        import torch
-
-        outputs = {path: np.asarray(out) for path, out in leaves_of(self.want())}
-        weights = {
-            path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"
-        }
-        inputs = [
-            (path, leaf)
-            for path, leaf in leaves_of((self.params, self.inputs))
-            if is_real(leaf) and leaf.size
-        ]
-        if not weights or not inputs:
-            return 0.0, None
-        tensors = self.tensors(device, grad=True)
-        out = dict(leaves_of(self.call_torch(candidate, *tensors, device)))
-        total = 0.0
-        for path, w in weights.items():
-            terms = (torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real
-            total = total + torch.where(torch.isfinite(terms), terms, 0.0).sum()
-        of = dict(leaves_of(tensors))
-        asked = [of[path] for path, _ in inputs]
-        found = (
-            torch.autograd.grad(total, asked, allow_unused=True)
-            if total.requires_grad
-            else [None] * len(asked)
-        )
-        size = sum(
-            np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum()
-            for path, w in weights.items()
-        )
-        worst = 0.0
-        for (path, leaf), gradient in zip(inputs, found, strict=True):
-            g = (
-                np.zeros(leaf.shape)
-                if gradient is None
-                else gradient.detach().cpu().numpy().astype(leaf.dtype)
-            )
-            error, got, expected = self._directional(weights, leaf, g, size, tolerance)
-            worst = max(worst, error)
-            if not error <= tolerance:
-                name = self._leaf_name(path)
-                if gradient is None:
-                    return worst, f"values agree, but no gradient reaches {name}"
-                return (
-                    worst,
-                    f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}",
-                )
-        return worst, None
-
-    def _noise(self, like):
-        noise = self.rng.normal(size=like.shape)
-        return noise + 1j * self.rng.normal(size=like.shape) if like.dtype.kind == "c" else noise
-
-    def _directional(self, weights, leaf, g, size, tolerance):
-        """(error, got, expected) of g·v, v random, against a central difference of the definition, at the step that suits it best."""
-        v = self._noise(leaf)
-        got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
-
-        def f(step):
-            moved = map_leaves(
-                lambda x: x + step * v if x is leaf else x, (self.params, self.inputs)
-            )
-            out = dict(leaves_of(self.define(*copy(moved))))
-            terms = [(np.conj(w) * np.asarray(out[path])).real for path, w in weights.items()]
-            return float(sum(t[np.isfinite(t)].sum() for t in terms))
-
-        for step in (
-            1e-4,
-            1e-5,
-            1e-6,
-            1e-3,
-        ):  # curvature wants small steps, rounding wants large ones
-            expected = (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
-            floor = (
-                10 * tolerance * size + 1e-300
-            )  # a gradient this small beside its terms is their rounding
-            error = abs(got - expected) / max(float(np.linalg.norm(g)), abs(expected), floor)
-            if error < best[0]:
-                best = (error, got, expected)
-            if error <= tolerance / 10:
-                break
-        return best
-
-    def _leaf_name(self, path):
-        side, rest = re.match(r"\[(\d)\](.*)", path).groups()
-        if side == "0":
-            return f"parameter {rest[2:-2]}"
-        number, inside = re.match(r"\[(\d+)\](.*)", rest).groups()
-        return f"input {int(number) + 1}{inside}"
+# -- what there is ---------------------------------------------------------------------------------
 
 
-class _Wrong(Exception):
-    """A candidate's mistake, already in words."""
+def topics(room="naive"):
+    """The names of all topics that have this room, sorted."""
+    here = pathlib.Path(__file__).parent / room
+    return sorted(path.stem for path in here.glob("[!_]*.py"))
 
 
-def _same(a, b):
-    a, b = [leaf for _, leaf in leaves_of(a)], [leaf for _, leaf in leaves_of(b)]
-    return len(a) == len(b) and all(
-        np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y)
-        for x, y in zip(a, b, strict=True)
-        if isinstance(x, np.ndarray)
-    )
-
-
-def examine(
-    pair,
-    candidate=None,
-    *,
-    number,
-    case,
-    dtype="float64",
-    device="cpu",
-    mode="torch",
-    tolerance=None,
-):
-    """Compare one candidate (the pair's own twin if None) with the definition on one case.
-
-    Returns (worst relative error in value, in gradient, what is wrong in words or None).
-    """
-    candidate = pair.fast if candidate is None else candidate
-    one = _Case(pair, number, case, dtype)
-    if tolerance is None:
-        tolerance = FLOAT64 if dtype == "float64" else pair.float32
-    value, problem = one.values(candidate, mode, device, tolerance)
-    gradient = 0.0
-    if not problem and mode == "torch" and pair.differentiable:
-        # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
-        gradient, problem = one.gradients(
-            candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
-        )
-    return (
-        value,
-        gradient,
-        problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}",
-    )
-
-
-# -- grading ---------------------------------------------------------------------------------------------
-
-
-class Report:
-    """What `check` found: true if the attempt is right; printing it says what is wrong."""
-
-    def __init__(self, ok, text):
-        self.ok, self.text = ok, text
-
-    def __bool__(self):
-        return self.ok
-
-    def __repr__(self):
-        return self.text
-
-
-def _speaks_torch(function):
-    """Does this function's code name anything that comes from torch?"""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return inspect.isclass(function)
-    values = [function.__globals__.get(name) for name in code.co_names]
-    return any(
-        str(getattr(v, "__module__", None) or getattr(v, "__name__", "")).split(".")[0] == "torch"
-        for v in values
-        if v is not None
-    )
-
-
-def _find(like, cases):
-    if cases is not None:
-        return Pair(like, like, cases)
-    topic = getattr(like, "__module__", "").replace("minilib.naive.", "minilib.")
-    if topic.startswith("minilib."):
-        importlib.import_module(topic)
-    for pair in PAIRS.values():
-        if like is pair.fast or like is pair.definition:
-            return pair
-    raise TypeError(
-        f"like must be a twin or a definition declared with @twin, or come with cases=, got {like!r}"
-    )
-
-
-def check(candidate, like, *, cases=None, tolerance=None):
-    """Grade your implementation against a definition, on the pair's own cases.
-
-    candidate  your function, NumPy or torch, with the signature of the pair; for a module also a class
-               with the same constructor and state_dict names
-    like       the twin or its definition: minilib.lstm.lstm, naive.lstm.lstm.
-               With `cases`, any NumPy function that gives the right answer
-    cases      generator function of a NumPy Generator that yields argument tuples; default: the pair's
-    tolerance  relative; default 1e-9, and 1e-6 for gradients, which are graded for torch
-    returns    a Report: true or false, and in words the first thing that is wrong. A wrong answer never raises.
-    """
-    pair = _find(like, cases)
-    name = getattr(candidate, "__name__", type(candidate).__name__)
-    if not callable(candidate):
-        return Report(False, f"{name}: got a {type(candidate).__name__}, expected a function")
-    count = 0
-    modes = ["torch", "numpy"] if _speaks_torch(candidate) else ["numpy", "torch"]
-    for number, case in enumerate(pair.cases(np.random.default_rng(0)), 1):
-        failed = []
-        for mode in modes:
-            try:
-                _, _, problem = examine(
-                    pair, candidate, number=number, case=case, mode=mode, tolerance=tolerance
-                )
-                if problem:
-                    return Report(False, f"{name}: {problem}")
-                break
-            except NotImplementedError:
-                return Report(False, f"{name}: not attempted yet")
-            except _Wrong as wrong:
-                return Report(False, f"{name}: {wrong}")
-            except Exception as error:  # whatever the attempt raises is an answer about the attempt
-                failed.append(
-                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                )
-        else:
-            text = re.sub(r"0x[0-9a-f]+", "0x…", failed[0])
-            return Report(False, f"{name}: case {number}: raises {text}")
-        modes = [mode]
-        count = number
-    graded = "values and gradients" if modes[0] == "torch" else "values"
-    return Report(True, f"{name}: correct, {count} cases ({graded})")
-
-
-# -- the table -------------------------------------------------------------------------------------------
-
-
-def load(topics=()):
-    """Import every topic (or those named), so that their pairs are declared. Returns the pairs."""
-    import pkgutil
-
-    import minilib
-
-    names = [
-        m.name
-        for m in pkgutil.iter_modules(minilib.__path__)
-        if not m.ispkg and not m.name.startswith("_")
-    ]
-    unknown = sorted(set(topics) - set(names))
+def known(names, room="naive"):
+    """The topics named, all of the room for none. Raises ValueError for others, with the nearest."""
+    unknown = [name for name in names if name not in topics(room)]
     if unknown:
-        raise ValueError(f"topic must be one of {', '.join(names)}, got {', '.join(unknown)}")
+        near = difflib.get_close_matches(unknown[0], topics(room), n=3, cutoff=0.5)
+        advice = (
+            f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(topics(room))}"
+        )
+        what = {"naive": "topic", "bench": "topic with a bench"}[room]
+        raise ValueError(f"{unknown[0]!r} is no {what}; {advice}")
+    return list(names) or topics(room)
+
+
+def pairs(*names):
+    """All that can be graded, as {"topic.name": what it computes, in one line}; needs no torch.
+
+    names  topics; none means all. Raises ValueError for a name that is no topic.
+    """
+    found = {}
+    for topic in known(names):
+        definitions = importlib.import_module(f"minilib.naive.{topic}")
+        cases = importlib.import_module(f"minilib.cases.{topic}")
+        for name, generator in vars(cases).items():
+            own = getattr(generator, "__module__", None) == cases.__name__
+            if own and not name.startswith("_") and hasattr(definitions, name):
+                doc = getattr(definitions, name).__doc__ or ""
+                found[f"{topic}.{name}"] = doc.strip().split("\n")[0]
+    return found
+
+
+def load(names=()):
+    """Import these topics (all if none), so that their pairs are declared. Returns the pairs."""
+    names = known(names)
     for name in names:
         importlib.import_module(f"minilib.{name}")
     return [
         pair
         for pair in PAIRS.values()
-        if pair.fast.__module__.startswith("minilib.") and (not topics or pair.topic in topics)
+        if pair.fast.__module__.startswith("minilib.") and pair.topic in names
     ]
 
 
-def table(topics=(), device="cpu"):
-    """Compare every pair, print a line for each as it is done; returns the number that disagree."""
+# -- the table -------------------------------------------------------------------------------------
+
+
+def table(names=(), device="cpu"):
+    """Compare every pair, print a line for each as it is done; returns how many disagree."""
+    loaded = load(names)
     print(f"{'twin':<36}{'cases':>6}{'value':>10}{'gradient':>10}{'float32':>10}{'speed-up':>10}")
     wrong = 0
-    for pair in load(topics):
+    for pair in loaded:
         value = gradient = single = count = 0
         slowest, problem = (0.0, 0.0), None
         for number, case in enumerate(pair.cases(np.random.default_rng(0)), 1):
@@ -458,10 +144,9 @@ def table(topics=(), device="cpu"):
             value, gradient, single = max(value, v), max(gradient, g), max(single, s)
             problem = problem or bad or bad32
             slowest = max(slowest, _time(pair, number, case, device))
-        print(
-            f"{pair.name:<36}{count:>6}{value:>10.0e}{gradient:>10.0e}{single:>10.0e}{slowest[0] / slowest[1]:>9.1f}x",
-            flush=True,
-        )
+        speed_up = slowest[0] / slowest[1]
+        print(f"{pair.name:<36}{count:>6}{value:>10.0e}{gradient:>10.0e}{single:>10.0e}", end="")
+        print(f"{speed_up:>9.1f}x", flush=True)
         if problem:
             wrong += 1
             print(f"    {problem}")
@@ -473,7 +158,7 @@ def _time(pair, number, case, device):
     """(seconds of the definition, seconds of the twin) on one case."""
     import torch
 
-    one = _Case(pair, number, case, "float64")
+    one = Case(pair, number, case, "float64")
     start = time.perf_counter()
     one.want()
     naive = time.perf_counter() - start

@@ -5,7 +5,6 @@ Names and symbols are those of minilib/naive/unet.py. Not here: dropout at the e
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -32,21 +31,10 @@ def _kernels(x, w, b, out_axis):
         )
 
 
-# -- the layers ------------------------------------------------------------------------------------------
+# -- the layers ------------------------------------------------------------------------------------
 
 
-def _conv_cases(rng):
-    """One pixel; a kernel as large as the picture; odd sizes, all different; a flat kernel."""
-    for B, C, H, W, out, K, L in [
-        (1, 1, 1, 1, 1, 1, 1),
-        (1, 2, 3, 3, 1, 3, 3),
-        (2, 3, 5, 8, 4, 3, 3),
-        (2, 1, 4, 7, 2, 1, 4),
-    ]:
-        yield rng.normal(size=(B, C, H, W)), rng.normal(size=(out, C, K, L)), rng.normal(size=out)
-
-
-@twin(naive.conv2d, cases=_conv_cases)
+@twin(naive.conv2d)
 def conv2d(x, w, b):
     """Valid convolution, kernel not mirrored: x (batch, in, height, width), w (out, in, k, l), b (out,) -> smaller by k - 1 and l - 1."""
     _kernels(x, w, b, out_axis=0)
@@ -57,14 +45,7 @@ def conv2d(x, w, b):
     return nn.functional.conv2d(x, w, b)
 
 
-def _pool_cases(rng):
-    """One window; all different; more than one row of windows; negative values only."""
-    for B, C, H, W in [(1, 1, 2, 2), (2, 3, 4, 6)]:
-        yield (rng.normal(size=(B, C, H, W)),)
-    yield (-10 - rng.random((1, 2, 6, 2)),)
-
-
-@twin(naive.max_pool, cases=_pool_cases)
+@twin(naive.max_pool)
 def max_pool(x):
     """The largest of each 2 × 2 pixels. Among equals the first, row by row, gets the gradient. Raises ValueError for an odd side."""
     _maps("x", x)
@@ -73,12 +54,7 @@ def max_pool(x):
     return nn.functional.max_pool2d(x, 2)
 
 
-def _up_cases(rng):
-    for B, C, H, W, out in [(1, 1, 1, 1, 1), (2, 3, 2, 5, 4), (1, 4, 3, 1, 2)]:
-        yield rng.normal(size=(B, C, H, W)), rng.normal(size=(C, out, 2, 2)), rng.normal(size=out)
-
-
-@twin(naive.up_conv, cases=_up_cases)
+@twin(naive.up_conv)
 def up_conv(x, w, b):
     """Up-convolution: x (batch, in, height, width), w (in, out, 2, 2), b (out,) -> (batch, out, 2 height, 2 width).
 
@@ -93,12 +69,7 @@ def up_conv(x, w, b):
     return four.permute(0, 1, 4, 2, 5, 3).reshape(B, len(b), 2 * H, 2 * W) + b[:, None, None]
 
 
-def _crop_cases(rng):
-    for H, W, height, width in [(1, 1, 1, 1), (6, 8, 4, 2), (7, 6, 4, 3)]:
-        yield rng.normal(size=(2, 1, H, W)), height, width
-
-
-@twin(naive.crop, cases=_crop_cases)
+@twin(naive.crop)
 def crop(x, height, width):
     """The middle height × width pixels; an odd remainder is cut from the bottom and the right."""
     _maps("x", x)
@@ -111,7 +82,7 @@ def crop(x, height, width):
     return x[:, :, top : top + height, left : left + width]
 
 
-# -- the net ---------------------------------------------------------------------------------------------
+# -- the net ---------------------------------------------------------------------------------------
 
 
 def _allowed(name, size, depth):
@@ -131,11 +102,7 @@ def _margin(depth):
     return 12 * 2**depth - 8
 
 
-def _size_cases(rng):
-    yield from [(5, 0), (18, 1), (44, 2), (48, 2), (92, 3), (188, 4), (572, 4)]
-
-
-@twin(naive.output_size, cases=_size_cases)
+@twin(naive.output_size)
 def output_size(size, depth=4):
     """Side of the output for an input of side `size`: size - (12 · 2^depth - 8), for sizes that are -4 modulo 2^depth.
 
@@ -154,25 +121,8 @@ def _two(inside, outside):
     return two
 
 
-def _net_cases(rng):
-    """No pooling at all; the least size; wide and low; three classes; two levels; no skips."""
-    yield {"in_channels": 1, "classes": 2, "channels": 2, "depth": 0}, rng.normal(size=(1, 1, 5, 6))
-    yield (
-        {"in_channels": 2, "classes": 3, "channels": 2, "depth": 1},
-        rng.normal(size=(2, 2, 18, 20)),
-    )
-    yield (
-        {"in_channels": 1, "classes": 2, "channels": 2, "depth": 1, "skips": False},
-        rng.normal(size=(1, 1, 20, 18)),
-    )
-    yield (
-        {"in_channels": 1, "classes": 2, "channels": 1, "depth": 2},
-        rng.normal(size=(1, 1, 44, 44)),
-    )
-
-
 # float32: a long chain of sums whose terms cancel, then compared with the mean output
-@twin(naive.unet, cases=_net_cases, float32=1e-4)
+@twin(naive.unet, float32=0.0001)
 class UNet(nn.Module):
     """A U-Net (fig. 1): down `depth` times, up again, with a copy of the way down at every level.
 
@@ -250,19 +200,10 @@ class UNet(nn.Module):
         return tile_predict(self, images, tile, self.margin, unit)
 
 
-# -- the loss --------------------------------------------------------------------------------------------
+# -- the loss --------------------------------------------------------------------------------------
 
 
-def _loss_cases(rng):
-    for B, K, H, W, scale in [(1, 2, 1, 1, 1), (2, 3, 2, 5, 1), (1, 4, 3, 3, 400)]:
-        yield (
-            scale * rng.normal(size=(B, K, H, W)),
-            rng.integers(K, size=(B, H, W)),
-            rng.random((B, H, W)),
-        )
-
-
-@twin(naive.pixel_loss, cases=_loss_cases)
+@twin(naive.pixel_loss)
 def pixel_loss(logits, labels, weights):
     """Cross-entropy of every pixel times its weight (eq. 1), nats; the mean over pixels, where the paper has the sum.
 
@@ -284,23 +225,7 @@ def pixel_loss(logits, labels, weights):
     return (weights * nn.functional.cross_entropy(logits, labels, reduction="none")).mean()
 
 
-def _weight_cases(rng):
-    """Nothing; one pixel; one instance; two, one of them in two pieces; several of any shape, and a full picture."""
-    w = rng.random(2)
-    yield _picture("..../...."), w
-    yield _picture("1"), w
-    yield _picture("11./..."), w
-    yield _picture("11...2./......2/1....2."), w, 3.0, 2.0
-    yield rng.integers(4, size=(2, 5, 7)), w, 10.0, 1.0
-    yield 7 * rng.integers(1, 3, size=(1, 4, 3)), w
-
-
-def _picture(text):
-    """ "1./.2" -> [[[1, 0], [0, 2]]], a small picture of instances."""
-    return np.array([[[0 if c == "." else int(c) for c in row] for row in text.split("/")]])
-
-
-@twin(naive.weight_map, cases=_weight_cases)
+@twin(naive.weight_map)
 def weight_map(instances, class_weight, w0=10.0, sigma=5.0):
     """Weight of each pixel in the loss (eq. 2): of its class, and more where two instances are near each other.
 
@@ -349,20 +274,10 @@ def _two_nearest(picture, dtype):
     return nearest.topk(2, 0, largest=False).values.sqrt().sum(0)
 
 
-# -- elastic deformation ---------------------------------------------------------------------------------
+# -- elastic deformation ---------------------------------------------------------------------------
 
 
-def _elastic_cases(rng):
-    """One pixel; one row; far beyond the edge; labels; a grid of one point."""
-    yield rng.normal(size=(1, 1, 1)), rng.normal(size=(1, 2, 3, 3))
-    yield rng.normal(size=(1, 1, 6)), rng.normal(size=(1, 2, 3, 3))
-    yield rng.normal(size=(2, 7, 9)), 2 * rng.normal(size=(2, 2, 3, 3))
-    yield rng.normal(size=(1, 5, 4)), 30 * rng.normal(size=(1, 2, 4, 4))
-    yield rng.integers(5, size=(2, 8, 5)), 3 * rng.normal(size=(2, 2, 3, 3))
-    yield rng.normal(size=(1, 4, 4)), rng.normal(size=(1, 2, 1, 1))
-
-
-@twin(naive.elastic, cases=_elastic_cases)
+@twin(naive.elastic)
 def elastic(images, displacement):
     """Elastic deformation (sec. 3.1): every pixel fetches its value from where a smooth random field points.
 
@@ -418,37 +333,10 @@ def _bicubic(n, like):
     )
 
 
-# -- tiles -----------------------------------------------------------------------------------------------
+# -- tiles -----------------------------------------------------------------------------------------
 
 
-class _Stand:
-    """A net for tests, NumPy or torch: each pixel times the first of its 2 × 2 block, a border of `cut` pixels lost."""
-
-    def __init__(self, cut):
-        self.cut = cut
-
-    def __call__(self, x):
-        first = lambda n: [k // 2 * 2 for k in range(self.cut, n - self.cut)]
-        inner = x[:, :, self.cut : x.shape[2] - self.cut, self.cut : x.shape[3] - self.cut]
-        return inner * x[:, :, first(x.shape[2])][..., first(x.shape[3])]
-
-    def __repr__(self):
-        return f"a net that loses {self.cut} pixels at each edge"
-
-
-def _tile_cases(rng):
-    """One tile; one pixel; tiles that overlap, as 5 is not even; a margin wider than the picture; nothing lost."""
-    for H, W, tile, margin in [
-        (4, 4, 8, 4),
-        (1, 1, 6, 4),
-        (7, 10, 9, 4),
-        (5, 3, 18, 16),
-        (5, 6, 4, 0),
-    ]:
-        yield _Stand(margin // 2), rng.normal(size=(2, 1, H, W)), tile, margin, 2
-
-
-@twin(naive.tile_predict, cases=_tile_cases)
+@twin(naive.tile_predict)
 def tile_predict(net, images, tile, margin, step):
     """The overlap-tile strategy (fig. 2): the output for a whole picture of any size, one tile at a time.
 

@@ -22,7 +22,7 @@ def qkv(T, S, B=2, H=3, D=4, E=4, dtype=torch.float64):
     )
 
 
-# -- by hand -----------------------------------------------------------------------------------------------
+# -- by hand ---------------------------------------------------------------------------------------
 
 
 def test_two_steps_by_hand():
@@ -84,7 +84,7 @@ def test_rope_by_hand():
     torch.testing.assert_close(rope(x, base=100.0), torch.tensor(want, dtype=torch.float64))
 
 
-# -- properties --------------------------------------------------------------------------------------------
+# -- properties ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("T,window", [(20, None), (20, 3), (20, 1), (9, 4), (21, 7), (40, 13)])
@@ -201,7 +201,7 @@ def test_many_heads_in_pieces_equal_one_go(window, pieces):
     assert k.shape[2] == min(17, window or 17)
 
 
-# -- third opinions ----------------------------------------------------------------------------------------
+# -- third opinions --------------------------------------------------------------------------------
 
 
 def test_it_is_torchs_own_with_a_mask_of_offsets():
@@ -278,7 +278,7 @@ def test_with_positions_it_is_torchs_on_turned_queries_and_keys():
     torch.testing.assert_close(got, peer(q, k, x, need_weights=False)[0].detach())
 
 
-# -- edges and refusals ------------------------------------------------------------------------------------
+# -- edges and refusals ----------------------------------------------------------------------------
 
 
 def test_nothing_to_ask_and_nothing_to_see():

@@ -19,7 +19,7 @@ def grads(f, **values):
     )[1]
 
 
-# -- by hand ---------------------------------------------------------------------------------------------
+# -- by hand ---------------------------------------------------------------------------------------
 
 
 def test_a_product_and_a_sum_by_hand():
@@ -113,7 +113,7 @@ def test_a_shared_node_is_visited_once():
     assert x.grad == 2.0**60 and len(naive.ancestors(y)) == 61
 
 
-# -- random expressions ------------------------------------------------------------------------------------
+# -- random expressions ----------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -150,7 +150,7 @@ def test_mean_is_torchs():
     )
 
 
-# -- the fused cross-entropy -------------------------------------------------------------------------------
+# -- the fused cross-entropy -----------------------------------------------------------------------
 
 
 def test_fused_cross_entropy_is_the_librarys_and_can_be_differentiated_twice():
@@ -165,7 +165,7 @@ def test_fused_cross_entropy_is_the_librarys_and_can_be_differentiated_twice():
     assert torch.autograd.gradgradcheck(autograd.softmax_xent, (z, targets))
 
 
-# -- the checks, on functions that are right and on planted faults -----------------------------------------
+# -- the checks, on functions that are right and on planted faults ---------------------------------
 
 
 def net(tanh=naive.tanh, take_rows=naive.take_rows):
@@ -210,7 +210,7 @@ def test_numeric_grad_leaves_its_arguments_alone_and_knows_a_square():
     assert found["unused"] == 0 and params["x"].tolist() == [1, -2]
 
 
-# -- the patients of the exercise --------------------------------------------------------------------------
+# -- the patients of the exercise ------------------------------------------------------------------
 
 
 def test_patients_are_as_their_key_says():
@@ -234,7 +234,7 @@ def test_patients_are_as_their_key_says():
         assert any(faults) == (k not in right), (k, faults)
 
 
-# -- refusals ----------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

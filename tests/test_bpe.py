@@ -48,7 +48,7 @@ def tekken():
     return Tokenizer.load(lab.data.vocabulary("tekken"))
 
 
-# -- golden ----------------------------------------------------------------------------------------------
+# -- golden ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("learn", [naive.train, train])
@@ -129,7 +129,7 @@ def test_own_patterns_keep_what_they_do_not_match():
     assert pretokenize("aB١", r"[^\P{L}B]|\P{N}") == ["a", "B", "١"]
 
 
-# -- properties ------------------------------------------------------------------------------------------
+# -- properties ------------------------------------------------------------------------------------
 
 
 def trained_both_ways(*arguments):
@@ -296,7 +296,7 @@ def test_what_is_cached_does_not_matter(small):
     assert fresh.encode(TEXT) == small.encode(TEXT) == fresh.encode(TEXT)
 
 
-# -- other people's ids ----------------------------------------------------------------------------------
+# -- other people's ids ----------------------------------------------------------------------------
 # Computed with tiktoken 0.14.0 and tokenizers 0.23.3 (GPT-2) and mistral_common 1.13.1 (Tekken). Their Unicode tables are newer than
 # Python 3.11's and agree with them on these texts, so the ids hold for every Python in between.
 
@@ -352,7 +352,7 @@ def test_every_merge_of_gpt2_follows_from_the_ranks(gpt2):
     assert merges_of(gpt2.tokens) == gpt2.merges and len(gpt2.merges) == 50_000
 
 
-# -- special tokens --------------------------------------------------------------------------------------
+# -- special tokens --------------------------------------------------------------------------------
 
 
 def test_special_tokens_only_when_allowed(small):
@@ -380,7 +380,7 @@ def test_of_two_special_tokens_the_longer_one(small):
     assert small.encode("<|end of time", "all")[0] == small.specials["<|end"]
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 SAMPLE = TEXT + "<|end of text|> Übung 字 \0 1234567"
 
@@ -573,7 +573,7 @@ def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
     assert (tmp_path / "a.json").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-# -- refusals --------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -622,7 +622,7 @@ def test_refusals(small, tmp_path):
         Tokenizer.load(tmp_path / "a.json")
 
 
-# -- in the package --------------------------------------------------------------------------------------
+# -- in the package --------------------------------------------------------------------------------
 
 
 def test_it_is_a_tokenizer_of_the_lab(small):

@@ -17,7 +17,7 @@ from minilib.naive import compression as naive
 TEXT = b"the theory is that the thin thief thought of the other thing; o that the then"
 
 
-# -- golden ----------------------------------------------------------------------------------------------
+# -- golden ----------------------------------------------------------------------------------------
 
 
 def test_bigrams_by_hand():
@@ -61,7 +61,7 @@ def test_code_by_hand():
     assert naive.encode([], lambda past: [1, 1]) == b"\x00"
 
 
-# -- properties ------------------------------------------------------------------------------------------
+# -- properties ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("modified", [False, True])
@@ -214,7 +214,7 @@ def test_bits_and_bytes():
     assert naive.bytes_of(naive.bits_of(bytes(range(256)))) == bytes(range(256))
 
 
-# -- a third opinion -------------------------------------------------------------------------------------
+# -- a third opinion -------------------------------------------------------------------------------
 
 
 def test_coded_length_is_the_cross_entropy_plus_the_divergence():
@@ -244,7 +244,7 @@ def test_divergence_and_bits_per_byte():
     )
 
 
-# -- refusal ---------------------------------------------------------------------------------------------
+# -- refusal ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def small(seed=0, **changes):
     )
 
 
-# -- the density ---------------------------------------------------------------------------------------------
+# -- the density -----------------------------------------------------------------------------------
 
 
 def test_density_by_hand():
@@ -142,7 +142,7 @@ def test_doubling_every_offset_costs_ln_4():
     )
 
 
-# -- the window ----------------------------------------------------------------------------------------------
+# -- the window ------------------------------------------------------------------------------------
 
 
 def test_window_by_hand():
@@ -210,7 +210,7 @@ def test_windowed_lstm_is_torch_lstmcell_with_a_window():
     torch.testing.assert_close(*gradients)
 
 
-# -- the nets ------------------------------------------------------------------------------------------------
+# -- the nets --------------------------------------------------------------------------------------
 
 
 def test_prediction_net_is_torch_lstm_and_a_linear_layer():
@@ -275,7 +275,7 @@ def test_the_window_starts_at_its_pace():
     )  # after 35 points of a tenth of a letter
 
 
-# -- writing -------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def test_first_points_have_the_mixtures_mean_and_spread():
@@ -342,7 +342,7 @@ def test_writing_leaves_weights_and_random_numbers_alone():
     assert all(torch.equal(value, before[name]) for name, value in params.items())
 
 
-# -- what is refused -----------------------------------------------------------------------------------------
+# -- what is refused -------------------------------------------------------------------------------
 
 
 def test_refusals():
@@ -379,7 +379,7 @@ def test_refusals():
         SynthesisNet(gaussians=0)
 
 
-# -- the shipped weights -------------------------------------------------------------------------------------
+# -- the shipped weights ---------------------------------------------------------------------------
 
 
 def test_shipped_weights_score_what_their_record_says():

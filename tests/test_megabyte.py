@@ -52,7 +52,7 @@ def sight(model, T):
     return seen
 
 
-# -- who sees what ---------------------------------------------------------------------------------------------
+# -- who sees what ---------------------------------------------------------------------------------
 
 
 def test_a_prediction_sees_every_byte_before_it_and_no_other():
@@ -105,7 +105,7 @@ def test_convolutions_do_not_know_where_patches_start():
     assert np.abs(later[:, 11] - whole[:, 12]).max() > 1e-6
 
 
-# -- pieces ------------------------------------------------------------------------------------------------------
+# -- pieces ----------------------------------------------------------------------------------------
 
 
 def test_a_patch_is_its_bytes_side_by_side():
@@ -164,7 +164,7 @@ def test_patch_block_is_a_mask_over_the_whole_text(T, patch, reach):
     torch.testing.assert_close(block(x, *past(block, 2))[0], y, rtol=1e-12, atol=1e-12)
 
 
-# -- decoding ----------------------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_a_fresh_net_guesses_about_uniformly():
     assert abs(loss.item() - np.log(256)) < 0.05
 
 
-# -- cost --------------------------------------------------------------------------------------------------------
+# -- cost ------------------------------------------------------------------------------------------
 
 
 def test_attention_cost_by_hand():
@@ -277,7 +277,7 @@ def test_multiply_adds_are_those_that_torch_counts(T, patch, reach):
     assert counter.get_total_flops() == 2 * sum(multiply_adds(T, **shape))
 
 
-# -- refusals ----------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

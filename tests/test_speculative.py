@@ -60,7 +60,7 @@ def text_probability(model, prompt, text, **how):
     return total
 
 
-# -- exact, by enumeration -----------------------------------------------------------------------------------
+# -- exact, by enumeration -------------------------------------------------------------------------
 
 
 class Script:
@@ -277,7 +277,7 @@ def test_enumeration_sees_a_wrong_rule(gamma, wrong, monkeypatch):
     )
 
 
-# -- exact, by counting ----------------------------------------------------------------------------------------
+# -- exact, by counting ----------------------------------------------------------------------------
 
 
 V = 3
@@ -348,7 +348,7 @@ def test_frequencies_give_a_wrong_rule_away(way, wrong, monkeypatch):
     assert counted("transformer", way, 0.6) > 80
 
 
-# -- the same as the definition, and as greedy decoding -------------------------------------------------------------
+# -- the same as the definition, and as greedy decoding --------------------------------------------
 
 
 def test_the_text_is_the_definitions_to_the_byte():
@@ -430,7 +430,7 @@ def test_states_go_back_to_what_was_kept(model, number, gamma):
                 )
 
 
-# -- how many, how fast ----------------------------------------------------------------------------------------------
+# -- how many, how fast ----------------------------------------------------------------------------
 
 
 def test_a_draft_equal_to_the_target_is_always_kept():
@@ -531,7 +531,7 @@ def test_a_wider_transformer_is_the_same_function():
     torch.testing.assert_close(wide(ids), model(ids), rtol=1e-9, atol=1e-9)
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 
 
 PLAIN, ONE = table(0), torch.tensor([[1]])

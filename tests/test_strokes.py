@@ -43,7 +43,7 @@ def test_bad_points_are_refused():
         strokes.to_strokes(np.array([[0.0, 0, 0], [np.inf, 0, 0]]))
 
 
-# -- the hand ------------------------------------------------------------------------------------------------
+# -- the hand --------------------------------------------------------------------------------------
 
 
 def test_the_font_is_the_one_the_loader_expects():
@@ -108,7 +108,7 @@ def test_text_that_cannot_be_written_is_refused():
         strokes.slant(np.array([[0.0, 0, 0], [1, 0, 1]]))
 
 
-# -- lines and batches ---------------------------------------------------------------------------------------
+# -- lines and batches -----------------------------------------------------------------------------
 
 
 def test_lines_are_of_the_split_and_repeatable():
@@ -165,7 +165,7 @@ def test_a_batch_depends_on_its_step_alone_and_holds_lines_of_about_one_length()
     assert max(int(batches(step)[2].max() - batches(step)[2].min()) for step in range(20)) < 80
 
 
-# -- recorded files ------------------------------------------------------------------------------------------
+# -- recorded files --------------------------------------------------------------------------------
 
 IAM = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <WhiteboardCaptureSession><WhiteboardDescription><SensorLocation corner="top_left"/></WhiteboardDescription>

@@ -19,7 +19,7 @@ def model_of(context, layers=2, vocab_size=11, width=12, heads=3):
     return shaken(Transformer(vocab_size, width, layers, heads, context))
 
 
-# -- by hand -----------------------------------------------------------------------------------------------
+# -- by hand ---------------------------------------------------------------------------------------
 
 
 def test_a_block_by_hand():
@@ -76,7 +76,7 @@ def test_a_fresh_net_guesses_about_uniformly():
     assert abs(loss.item() - np.log(100)) < 0.02 * np.log(100)
 
 
-# -- the cache ---------------------------------------------------------------------------------------------
+# -- the cache -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("context", [1, 2, 5, 24, 100])
@@ -139,7 +139,7 @@ def test_a_state_fed_out_of_order_is_refused():
         model.extend(ids[:1], states[9])
 
 
-# -- third opinions ----------------------------------------------------------------------------------------
+# -- third opinions --------------------------------------------------------------------------------
 
 
 def torchs_block(block):
@@ -187,7 +187,7 @@ def test_without_positions_the_model_is_a_stack_of_torchs_own(monkeypatch):
     torch.testing.assert_close(model(ids), want)
 
 
-# -- maps --------------------------------------------------------------------------------------------------
+# -- maps ------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -210,7 +210,7 @@ def test_maps_are_the_weights_that_the_model_uses():
         torch.testing.assert_close(x, after)
 
 
-# -- refusals and weights ----------------------------------------------------------------------------------
+# -- refusals and weights --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("heads", [0, 3, 8, -2])

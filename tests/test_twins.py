@@ -27,7 +27,7 @@ def test_twin_agrees_with_its_definition(pair, number, dtype, device):
     assert problem is None
 
 
-# -- planted faults: each must be caught, and said in words ------------------------------------------------
+# -- planted faults: each must be caught, and said in words ----------------------------------------
 
 
 def rows(rng):

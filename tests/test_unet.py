@@ -28,7 +28,7 @@ def normal(*shape):
     return torch.randn(shape, dtype=torch.float64)
 
 
-# -- the layers ------------------------------------------------------------------------------------------
+# -- the layers ------------------------------------------------------------------------------------
 
 
 def test_a_convolution_by_hand():
@@ -81,7 +81,7 @@ def test_the_middle_is_cut_out_alike_on_both_axes():
     assert crop(x, 2, 6)[0, 0, :, 0].tolist() == [6, 12]  # 3 rows too many: 1 above, 2 below
 
 
-# -- the net ---------------------------------------------------------------------------------------------
+# -- the net ---------------------------------------------------------------------------------------
 
 
 def test_the_papers_sizes_and_parameters():
@@ -205,7 +205,7 @@ def test_weights_start_with_the_papers_spread():
         assert not layer.bias.any()
 
 
-# -- the loss and its weights ----------------------------------------------------------------------------
+# -- the loss and its weights ----------------------------------------------------------------------
 
 
 def test_the_loss_by_hand():
@@ -252,7 +252,7 @@ def test_two_equal_discs_have_a_symmetric_map():
     assert w[0, 7, 12] == w[0, :, 12].max()
 
 
-# -- elastic deformation ---------------------------------------------------------------------------------
+# -- elastic deformation ---------------------------------------------------------------------------
 
 
 def test_no_displacement_is_the_identity_and_a_constant_one_a_shift():
@@ -287,7 +287,7 @@ def test_labels_stay_labels():
     assert not torch.equal(moved, labels)
 
 
-# -- tiles -----------------------------------------------------------------------------------------------
+# -- tiles -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_tiles_are_refused():
         net.predict(torch.zeros(1, 1, 50, 50), 92)
 
 
-# -- refusals --------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 REFUSED = [
     (
@@ -448,7 +448,7 @@ def test_refusals(call, words):
         call()
 
 
-# -- the data --------------------------------------------------------------------------------------------
+# -- the data --------------------------------------------------------------------------------------
 
 
 def test_every_part_has_letters_of_its_own():

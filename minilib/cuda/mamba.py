@@ -8,6 +8,8 @@ import torch
 import triton
 import triton.language as tl
 
+from minilib.autograd import once_differentiable
+
 # Powers of two; of thirteen combinations the fastest on an H200
 Q, BLOCK_D = 16, 8  # forward
 BACK_Q, BACK_BLOCK_D = 8, 8  # backward
@@ -225,7 +227,7 @@ class SelectiveScan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx, dy, dlast):
         x, dt, A, B, C, D, borders = ctx.saved_tensors
         (batch, L, width), N = x.shape, A.shape[1]

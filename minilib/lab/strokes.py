@@ -44,7 +44,7 @@ def encode(text):
     return [ALPHABET.index(character) for character in text]
 
 
-# -- from strokes to offsets and back ------------------------------------------------------------------------
+# -- from strokes to offsets and back --------------------------------------------------------------
 
 
 def to_offsets(strokes):
@@ -93,7 +93,7 @@ def slant(points):
     return float((drawn[:, 0] * drawn[:, 1]).sum() / (drawn[:, 1] ** 2).sum())
 
 
-# -- the hand -----------------------------------------------------------------------------------------------
+# -- the hand --------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -304,7 +304,7 @@ def batches(lines, *, batch, seed=0):
     return of_step
 
 
-# -- recorded handwriting -------------------------------------------------------------------------------------
+# -- recorded handwriting --------------------------------------------------------------------------
 
 
 def read_iam(path):

@@ -137,7 +137,7 @@ def _schedule(step, steps, warmup):
     return 0.5 * (1 + math.cos(math.pi * (step + 1 - rise) / max(1, steps - rise)))
 
 
-# -- data-parallel ---------------------------------------------------------------------------------------
+# -- data-parallel ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -183,7 +183,7 @@ def _average(value, parameters, world):
     return float(value)
 
 
-# -- checkpoints -----------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def write_whole(path, write):

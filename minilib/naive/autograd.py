@@ -88,7 +88,7 @@ def sum_to(g, shape):
     )  # axes that it stretched
 
 
-# -- operations ------------------------------------------------------------------------------------------
+# -- operations ------------------------------------------------------------------------------------
 
 OPERATIONS = {}
 
@@ -255,6 +255,11 @@ def softmax_xent(logits, targets):
     )
 
 
+def cross_entropy(logits, targets):
+    """softmax_xent of arrays: the number itself, without the Var around it."""
+    return softmax_xent(Var(logits), targets).data
+
+
 def _ids(name, ids, size):
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
@@ -266,7 +271,7 @@ def _ids(name, ids, size):
     return ids
 
 
-# -- gradients of whole functions, and their check ---------------------------------------------------------
+# -- gradients of whole functions, and their check -------------------------------------------------
 
 
 def gradients(f, params):
@@ -332,7 +337,7 @@ def gradcheck_along(f, params, rng, eps=1e-5):
     return abs(g_v - numeric) / np.maximum(abs(g_v) + abs(numeric), 1e-8)
 
 
-# -- expressions as data -----------------------------------------------------------------------------------
+# -- expressions as data ---------------------------------------------------------------------------
 
 
 def value_and_grad(program, leaves):
@@ -364,7 +369,7 @@ def value_and_grad(program, leaves):
     return value, list(grads.values())
 
 
-# -- for the exercises -------------------------------------------------------------------------------------
+# -- for the exercises -----------------------------------------------------------------------------
 
 
 def logsumexp_vjp(x, g):

@@ -24,7 +24,7 @@ GPT2 = bytes(
     _VISIBLE + [byte for byte in RAW if byte not in _VISIBLE]
 )  # "!" has id 0, a blank 220; HF's trainer has the same order
 
-# -- pieces ----------------------------------------------------------------------------------------------
+# -- pieces ----------------------------------------------------------------------------------------
 
 _UPPER, _LOWER, _BEFORE = (
     r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]",
@@ -126,7 +126,7 @@ def pretokenize(text, pattern):
     return [piece for piece in pieces if piece]
 
 
-# -- training --------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 
 def merge(symbols, pair, new):
@@ -179,7 +179,7 @@ def vocabulary(merges, alphabet=RAW):
     return tokens
 
 
-# -- encoding --------------------------------------------------------------------------------------------
+# -- encoding --------------------------------------------------------------------------------------
 
 
 def encode(piece, rank):
@@ -261,7 +261,7 @@ def merges_of(tokens):
     return merges
 
 
-# -- files -----------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 # A reader takes the text of a file and returns the arguments of minilib.bpe.Tokenizer; what is wrong is a ValueError that names the line.
 # A writer takes them and returns the text.
 

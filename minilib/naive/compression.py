@@ -21,7 +21,7 @@ import numpy as np
 TOTAL = 1 << 16  # integer frequencies of a symbol's alternatives sum to this
 
 
-# -- counting --------------------------------------------------------------------------------------------
+# -- counting --------------------------------------------------------------------------------------
 
 
 def count_ngrams(data, n):
@@ -115,7 +115,7 @@ def kneser_ney(ids, *, text, order=5, modified=False):
     return out
 
 
-# -- one number for every model --------------------------------------------------------------------------
+# -- one number for every model --------------------------------------------------------------------
 
 
 def log_prob(tables, data):
@@ -163,7 +163,7 @@ def planted_pairs(rng):
         yield np.array(nats), np.array(size)
 
 
-# -- from probabilities to a file ------------------------------------------------------------------------
+# -- from probabilities to a file ------------------------------------------------------------------
 
 
 def quantize(p, total=TOTAL):
@@ -274,7 +274,7 @@ def _carry(low, code):
     return low % _TOP
 
 
-# -- a context mixer -------------------------------------------------------------------------------------
+# -- a context mixer -------------------------------------------------------------------------------
 
 
 def bits_of(data):

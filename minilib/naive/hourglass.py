@@ -231,7 +231,7 @@ def funnel(params, ids, *, layers, levels, heads):
     return normed(P, "norm", x[:, 0])
 
 
-# -- AU-Net: pool at the ends of words ------------------------------------------------------------------------
+# -- AU-Net: pool at the ends of words -------------------------------------------------------------
 
 
 def word_byte(b):

@@ -1,0 +1,61 @@
+"""What the definitions of char_rnn and their twins are tried on."""
+
+import numpy as np
+
+
+def char_rnn(rng):
+    for V, H, B, T in [(1, 1, 1, 1), (2, 1, 1, 3), (5, 3, 2, 1), (7, 4, 3, 6)]:
+        yield {"vocab_size": V, "width": H}, rng.integers(V, size=(B, T))
+
+
+def _random_net(rng, V, H):
+    """Weights that keep tanh off its ends, where float32 cannot tell 1 - h² from 0."""
+    shapes = {"Wxh": (H, V), "Whh": (H, H), "Why": (V, H), "bh": (H,), "by": (V,)}
+    return {name: rng.uniform(-0.5, 0.5, size=shape) for name, shape in shapes.items()}
+
+
+def rnn_loss(rng):
+    """One step; a toy; one symbol; logits near a thousand; each truncated and with a gradient from later steps."""
+    for V, H, T, scale in [(2, 1, 1, 1), (5, 3, 7, 1), (1, 2, 3, 1), (3, 4, 5, 1000)]:
+        for dh_next in (0.0, rng.normal(size=H)):
+            P = _random_net(rng, V, H)
+            P["Why"] *= scale
+            yield rng.integers(V, size=T), rng.integers(V, size=T), rng.normal(size=H), P, dh_next
+
+
+def sample(rng):
+    for V, H, n, temperature in [
+        (1, 1, 1, 1.0),
+        (6, 3, 9, 1.0),
+        (6, 3, 9, 0.3),
+        (6, 3, 9, 5.0),
+        (6, 3, 9, 0),
+        (6, 3, 0, 1.0),
+    ]:
+        yield (
+            rng.normal(size=H),
+            int(rng.integers(V)),
+            rng.uniform(size=n),
+            _random_net(rng, V, H),
+            temperature,
+        )
+
+
+def adagrad(rng):
+    for lr in (0.1, 0.0):
+        shapes = {"W": (3, 2), "b": (1,)}
+        P, grads = (
+            {name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2)
+        )
+        yield (
+            P,
+            grads | {"h": np.ones(2)},
+            {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()},
+            lr,
+        )
+
+
+def sign_accuracy(rng):
+    yield np.array([[0.5], [-0.5]]), np.array([True, False])
+    yield np.array([[0.5, 0.0], [-0.5, 1.0], [0.2, 0.3]]), np.array([False, True, True])
+    yield rng.normal(size=(50, 7)), np.arange(50) % 9 == 0

@@ -1,0 +1,32 @@
+"""What the definitions of lstm and their twins are tried on."""
+
+
+def lstm(rng):
+    """One step; odd sizes; saturated gates."""
+    for B, T, n, scale in [(1, 1, 1, 1), (1, 3, 2, 1), (3, 7, 5, 1), (2, 4, 3, 20)]:
+        yield (
+            scale * rng.normal(size=(B, T, 4 * n)),
+            rng.normal(size=(B, n)),
+            rng.normal(size=(B, n)),
+            rng.normal(size=(4 * n, n)),
+            rng.normal(size=(3, n)),
+        )
+
+
+def lstm_lm(rng):
+    for V, n, layers, B, T in [(2, 1, 1, 1, 1), (5, 3, 1, 2, 4), (7, 4, 3, 3, 5)]:
+        yield {"vocab_size": V, "width": n, "layers": layers}, rng.integers(V, size=(B, T))
+
+
+def dynamic_evaluation(rng):
+    for T, chunk, lr in [(2, 1, 0.5), (9, 4, 1.0), (9, 8, 0.1), (5, 100, 1.0), (7, 3, 0.0)]:
+        V, n = 5, 3
+        shapes = {
+            "layers.0.symbol": (V, 4 * n),
+            "layers.0.below": (4 * n, 0),
+            "layers.0.recurrent": (4 * n, n),
+            "layers.0.peep": (3, n),
+        }
+        shapes |= {"layers.0.bias": (4 * n,), "output": (V, n), "output_bias": (V,)}
+        params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        yield params, rng.integers(V, size=T), chunk, lr

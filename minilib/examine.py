@@ -1,0 +1,284 @@
+"""One pair, one case: is a candidate right in value and in gradient?
+
+For an nn.Module class the first item of a case is a dict of constructor arguments, and the definition
+is called as `definition(params, *inputs, **constructor)`: params holds the state_dict as float64 arrays
+(left out if the definition does not name it first), and of the constructor's arguments it gets those
+that it names.
+"""
+
+import inspect
+import re
+import zlib
+
+import numpy as np
+
+from minilib.compare import as_numpy, brief, compare, copy, is_real, leaves_of, map_leaves, show
+
+FLOAT64 = 1e-9  # relative agreement in float64: a few thousand roundings of 1e-16, with room
+GRADIENT = 1e-6  # autograd against a central difference: what the difference itself is good for
+
+
+class Case:
+    """One case of a pair, with the definition's answer computed when first needed."""
+
+    def __init__(self, pair, number, case, dtype):
+        self.pair, self.number, self.dtype = pair, number, dtype
+        self.constructor, self.params = {}, {}
+        if inspect.isclass(pair.fast):
+            self.constructor, *case = case
+            self.params = self._random_params()
+        self.inputs = copy(tuple(case))  # an array that is passed twice becomes two
+        if dtype == "float32":  # both sides see the same rounded numbers
+            rounded = lambda leaf: (
+                leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype)
+                if is_real(leaf)
+                else leaf
+            )
+            self.inputs, self.params = (
+                map_leaves(rounded, self.inputs),
+                map_leaves(rounded, self.params),
+            )
+        self.rng = np.random.default_rng(
+            zlib.crc32(f"{pair.definition.__name__} {number}".encode())
+        )
+
+    def _random_params(self):
+        """The module's fresh parameters, each moved off its initial value, which may be 0 or 1."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.number)
+            state = self.pair.fast(**self.constructor).double().state_dict()
+        rng = np.random.default_rng(self.number)
+        values = {name: value.numpy().copy() for name, value in state.items()}
+        return {
+            name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v
+            for name, v in values.items()
+        }
+
+    def define(self, params, inputs, definition=None):
+        """Call the definition, or another NumPy function that takes its place."""
+        definition = definition or self.pair.definition
+        names = inspect.signature(definition).parameters
+        keywords = {key: value for key, value in self.constructor.items() if key in names}
+        first = (
+            (params,)
+            if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params"
+            else ()
+        )
+        return definition(*first, *inputs, **keywords)
+
+    def want(self):
+        return self.define(copy(self.params), copy(self.inputs))
+
+    def __str__(self):
+        shapes = [
+            str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf)
+            for _, leaf in leaves_of(self.inputs)
+        ]
+        made = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
+        return f"case {self.number} ({brief(', '.join(made + shapes))})"
+
+    def tensors(self, device, grad):
+        """Params and inputs as tensors; float leaves require a gradient if asked to."""
+        import torch
+
+        def tensor(leaf):
+            if not isinstance(leaf, np.ndarray):
+                return leaf
+            t = torch.tensor(leaf, device=device)
+            if is_real(leaf):
+                t = (
+                    t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32)
+                    if self.dtype == "float32"
+                    else t
+                )
+                t.requires_grad_(grad)
+            return t
+
+        return map_leaves(tensor, self.params), map_leaves(tensor, self.inputs)
+
+    def call_torch(self, candidate, params, inputs, device):
+        import torch
+
+        if not inspect.isclass(candidate):
+            return candidate(*inputs)
+        with torch.random.fork_rng(devices=[]):
+            module = candidate(**self.constructor).to(device, getattr(torch, self.dtype)).eval()
+        missing, extra = (
+            set(params) - set(module.state_dict()),
+            set(module.state_dict()) - set(params),
+        )
+        if missing or extra:
+            raise Wrong(
+                f"state_dict lacks {sorted(missing)}"
+                if missing
+                else f"state_dict has {sorted(extra)}, which the definition does not know"
+            )
+        return torch.func.functional_call(module, params, inputs)
+
+    def values(self, candidate, mode, device, tolerance):
+        """(worst error, problem or None) of the candidate's values."""
+        if mode == "numpy":
+            params, inputs = copy(self.params), copy(self.inputs)
+            out = self.define(params, inputs, candidate)
+            changed = not _same((params, inputs), (self.params, self.inputs))
+        else:
+            import torch
+
+            params, inputs = self.tensors(device, grad=False)
+            with torch.no_grad():
+                out = self.call_torch(candidate, params, inputs, device)
+            before = self.tensors(device, grad=False)
+            changed = not _same(
+                map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before)
+            )
+        want = self.want()
+        if out is None and want is not None:
+            raise NotImplementedError
+        dtype = "float64" if mode == "numpy" else self.dtype
+        error, problem = compare(map_leaves(as_numpy, out), want, tolerance, dtype)
+        if not problem and changed:
+            error, problem = np.inf, "it changes its input in place"
+        return error, problem
+
+    def gradients(self, candidate, device, tolerance):
+        """(worst error, problem or None) of autograd's gradients against central differences of the definition.
+
+        What is differentiated is one number: the outputs, each weighted by noise, summed where they are finite.
+        """
+        import torch
+
+        outputs = {path: np.asarray(out) for path, out in leaves_of(self.want())}
+        weights = {
+            path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"
+        }
+        inputs = [
+            (path, leaf)
+            for path, leaf in leaves_of((self.params, self.inputs))
+            if is_real(leaf) and leaf.size
+        ]
+        if not weights or not inputs:
+            return 0.0, None
+        tensors = self.tensors(device, grad=True)
+        out = dict(leaves_of(self.call_torch(candidate, *tensors, device)))
+        total = 0.0
+        for path, w in weights.items():
+            terms = (torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real
+            total = total + torch.where(torch.isfinite(terms), terms, 0.0).sum()
+        of = dict(leaves_of(tensors))
+        asked = [of[path] for path, _ in inputs]
+        found = (
+            torch.autograd.grad(total, asked, allow_unused=True)
+            if total.requires_grad
+            else [None] * len(asked)
+        )
+        size = sum(
+            np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum()
+            for path, w in weights.items()
+        )
+        worst = 0.0
+        for (path, leaf), gradient in zip(inputs, found, strict=True):
+            g = (
+                np.zeros(leaf.shape)
+                if gradient is None
+                else gradient.detach().cpu().numpy().astype(leaf.dtype)
+            )
+            error, got, expected = self._directional(weights, leaf, g, size, tolerance)
+            worst = max(worst, error)
+            if not error <= tolerance:
+                name = self._leaf_name(path)
+                if gradient is None:
+                    return worst, f"values agree, but no gradient reaches {name}"
+                return (
+                    worst,
+                    f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}",
+                )
+        return worst, None
+
+    def _noise(self, like):
+        noise = self.rng.normal(size=like.shape)
+        return noise + 1j * self.rng.normal(size=like.shape) if like.dtype.kind == "c" else noise
+
+    def _directional(self, weights, leaf, g, size, tolerance):
+        """(error, got, expected) of g·v, v random, against a central difference of the definition, at the step that suits it best."""
+        v = self._noise(leaf)
+        got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
+
+        def f(step):
+            moved = map_leaves(
+                lambda x: x + step * v if x is leaf else x, (self.params, self.inputs)
+            )
+            out = dict(leaves_of(self.define(*copy(moved))))
+            terms = [(np.conj(w) * np.asarray(out[path])).real for path, w in weights.items()]
+            return float(sum(t[np.isfinite(t)].sum() for t in terms))
+
+        for step in (
+            1e-4,
+            1e-5,
+            1e-6,
+            1e-3,
+        ):  # curvature wants small steps, rounding wants large ones
+            expected = (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
+            floor = (
+                10 * tolerance * size + 1e-300
+            )  # a gradient this small beside its terms is their rounding
+            error = abs(got - expected) / max(float(np.linalg.norm(g)), abs(expected), floor)
+            if error < best[0]:
+                best = (error, got, expected)
+            if error <= tolerance / 10:
+                break
+        return best
+
+    def _leaf_name(self, path):
+        side, rest = re.match(r"\[(\d)\](.*)", path).groups()
+        if side == "0":
+            return f"parameter {rest[2:-2]}"
+        number, inside = re.match(r"\[(\d+)\](.*)", rest).groups()
+        return f"input {int(number) + 1}{inside}"
+
+
+class Wrong(Exception):
+    """A candidate's mistake, already in words."""
+
+
+def _same(a, b):
+    a, b = [leaf for _, leaf in leaves_of(a)], [leaf for _, leaf in leaves_of(b)]
+    return len(a) == len(b) and all(
+        np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y)
+        for x, y in zip(a, b, strict=True)
+        if isinstance(x, np.ndarray)
+    )
+
+
+def examine(
+    pair,
+    candidate=None,
+    *,
+    number,
+    case,
+    dtype="float64",
+    device="cpu",
+    mode="torch",
+    tolerance=None,
+):
+    """Compare one candidate (the pair's own twin if None) with the definition on one case.
+
+    Returns (worst relative error in value, in gradient, what is wrong in words or None).
+    """
+    candidate = pair.fast if candidate is None else candidate
+    one = Case(pair, number, case, dtype)
+    if tolerance is None:
+        tolerance = FLOAT64 if dtype == "float64" else pair.float32
+    value, problem = one.values(candidate, mode, device, tolerance)
+    gradient = 0.0
+    if not problem and mode == "torch" and pair.differentiable:
+        # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
+        gradient, problem = one.gradients(
+            candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
+        )
+    return (
+        value,
+        gradient,
+        problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}",
+    )
