@@ -1,25 +1,31 @@
-"""Sequence models from first principles, each system twice: a NumPy definition and a fast torch twin.
+"""Sequence models from first principles, each twice: a NumPy definition and a fast torch twin.
 
     minilib.naive.<topic>   the definition: loops, float64, NumPy only
     minilib.<topic>         the twin: torch, any device, fast
     minilib.lab             what lessons use around models: data, training, evaluation, plots
-    minilib.check(f, like=twin)   grade your own implementation
+    minilib.pairs()         all that can be graded
+    minilib.check(f, like=naive.<topic>.<name>)   grade your own implementation
 
 Importing minilib loads no torch; a topic does, the first time it is named.
 """
 
 import importlib
 import os
+from typing import TYPE_CHECKING
 
 from minilib.grade import check
-from minilib.twins import pairs, twin
+from minilib.naive import _nearest
+from minilib.twins import pairs, topics, twin
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["check", "device", "pairs", "twin"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
-def device(name=None):
-    """The torch device to work on: `name` if given ("cpu", "cuda", "cuda:1"), else a GPU if there is one.
+def device(name: str | None = None) -> "torch.device":
+    """The torch device of that name ("cpu", "cuda", "cuda:1"); without one a GPU if there is any.
 
     Under torchrun each process gets the GPU of its local rank.
     Raises ValueError if the named device is not on this machine.
@@ -33,10 +39,15 @@ def device(name=None):
         found = torch.device(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
         raise ValueError(
-            f"device must be one that this machine has, got {name!r}: {str(error).splitlines()[0]}"
+            f"device must be one that this machine has, got {name!r}: {why}"
         ) from None
     return found
+
+
+def __dir__():
+    return sorted({*__all__, "lab", "naive", *topics()})
 
 
 def __getattr__(name):  # minilib.lstm, minilib.naive, minilib.lab: imported when first named
@@ -46,4 +57,4 @@ def __getattr__(name):  # minilib.lstm, minilib.naive, minilib.lab: imported whe
         except ModuleNotFoundError as error:
             if error.name != f"{__name__}.{name}":
                 raise
-    raise AttributeError(f"minilib has no topic {name!r}")
+    raise AttributeError(f"minilib has no topic {name!r}; {_nearest(name, topics())}")

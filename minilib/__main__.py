@@ -1,4 +1,4 @@
-"""python -m minilib check | bench | data | train   (each with --help)."""
+"""python -m minilib list | check | bench | data | train   (each with --help)."""
 
 import argparse
 import importlib
@@ -8,63 +8,58 @@ import pathlib
 import sys
 import time
 
+import minilib
 from minilib import twins
 
 
-def main(arguments=None):
-    """Run one command; returns the exit status. A ValueError or RuntimeError becomes one line on stderr."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. A ValueError or RuntimeError becomes one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m minilib", description="Sequence models from first principles."
+        prog="python -m minilib", description=minilib.__doc__.split("\n")[0]
     )
-    commands = parser.add_subparsers(required=True, metavar="check | bench | data | train")
+    parser.add_argument("--version", action="version", version=f"minilib {minilib.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="list | check | bench | data | train")
 
-    one = commands.add_parser(
-        "check", help="compare every twin with its definition, in value and gradient"
+    def command(run, about, topics=True):
+        one = commands.add_parser(run.__name__.rstrip("_"), help=about, description=about)
+        one.set_defaults(run=run)
+        if topics:
+            one.add_argument("topics", nargs="*", metavar="TOPIC", help="default: all")
+        return one
+
+    command(list_, "name all that can be graded, one line each")
+
+    one = command(check, "compare every twin with its definition, in value and gradient")
+    one.add_argument("--device", help="cpu (default), cuda, cuda:1")
+
+    one = command(bench, "time the twins against definitions and peers, as ratios in one run")
+    one.add_argument("--device", help="cpu (default), cuda, cuda:1")
+    one.add_argument(
+        "--rounds", type=int, default=5, help="repetitions, for the range (default: 5)"
     )
-    one.add_argument("topics", nargs="*", metavar="TOPIC")
-    one.add_argument("--device")
-    one.set_defaults(run=check)
 
-    one = commands.add_parser(
-        "bench", help="time the twins against definitions and peers, as ratios in one run"
-    )
-    one.add_argument("topics", nargs="*", metavar="TOPIC")
-    one.add_argument("--device")
-    one.set_defaults(run=bench)
+    command(data, "fetch all data now, for working offline later", topics=False)
 
-    one = commands.add_parser("data", help="fetch all data now, for working offline later")
-    one.set_defaults(run=data)
-
-    one = commands.add_parser(
-        "train", help="train a language model on bytes and save weights, with how they were made"
-    )
+    about = "train a language model on bytes and save weights, with how they were made"
+    one = command(train, about, topics=False)
     one.add_argument("topic", metavar="MODEL", help="a topic with a language model, e.g. lstm")
-    one.add_argument(
-        "arguments", nargs="*", metavar="NAME=VALUE", help="the model's arguments, e.g. width=512"
-    )
-    one.add_argument(
-        "--text", metavar="FILE", help="your own UTF-8 text (default: Shakespeare's plays)"
-    )
-    one.add_argument(
-        "--by", default="play", help="split of the plays: play or tenth (default: play)"
-    )
+    one.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="of the model: width=512")
+    one.add_argument("--text", metavar="FILE", help="your own UTF-8 text (default: Shakespeare)")
+    one.add_argument("--by", default="play", help="split of the plays: play (default) or tenth")
     one.add_argument("--steps", type=int, default=2000)
     one.add_argument("--batch", type=int, default=32, help="rows of a step, over all processes")
     one.add_argument("--length", type=int, default=128, help="symbols of a row")
     one.add_argument("--lr", type=float, default=3e-3)
     one.add_argument("--seed", type=int, default=0)
     one.add_argument(
-        "--bf16",
-        action="store_true",
-        help="multiply matrices in bfloat16; weights and loss stay float32",
+        "--bf16", action="store_true", help="matrices in bfloat16, the rest in float32"
     )
-    one.add_argument("--device")
+    one.add_argument("--device", help="default: a GPU if there is one")
     one.add_argument("--every", type=int, help="steps between validations and checkpoints")
     one.add_argument(
-        "--checkpoint", metavar="FILE", help="resume from here if it exists, and write it"
+        "--checkpoint", metavar="FILE", help="resume from here if it exists; written too"
     )
     one.add_argument("--out", metavar="FILE", help="default: MODEL.safetensors in this folder")
-    one.set_defaults(run=train)
 
     options = parser.parse_args(arguments)
     try:
@@ -74,40 +69,46 @@ def main(arguments=None):
         return 2
 
 
+def list_(options):
+    for name, what in minilib.pairs(*options.topics).items():
+        print(f"{name:<34} {what}")
+
+
 def check(options):
     import torch
 
-    import minilib
-
     torch.set_num_threads(1)  # the cases are small: more threads only wait for each other
-    torch.backends.cudnn.allow_tf32 = (
-        False  # convolutions of float32 would keep ten bits of a product
-    )
+    torch.backends.cudnn.allow_tf32 = False  # it would keep ten bits of a product of float32
     return 1 if twins.table(options.topics, minilib.device(options.device or "cpu")) else 0
 
 
 def bench(options):
-    """Each topic's bench() yields (what, {name: seconds or None if that peer is not installed}); the first is ours."""
+    """Each minilib/bench/<topic>.py has a generator bench(device) of (what, {name: number}).
+
+    A number is seconds or bytes, None a peer that is not installed; ours comes first.
+    """
     import torch
 
-    import minilib
-
+    names = twins.known(options.topics, room="bench")
     torch.set_num_threads(1)
     device = minilib.device(options.device or "cpu")
-    twins.load(options.topics)
-    print(
-        f"one thread of {device}; each line: time or memory of the others over ours (above 1: ours needs less)"
-    )
-    for name in sorted(options.topics or {pair.topic for pair in twins.load()}):
-        for what, times in getattr(
-            importlib.import_module(f"minilib.{name}"), "bench", lambda device: ()
-        )(device):
-            (ours, mine), *others = times.items()
-            ratios = ", ".join(
-                f"{peer} {seconds / mine:.2f}x" if seconds else f"{peer} not installed"
-                for peer, seconds in others
-            )
-            print(f"{name:<14} {what}: {ours} 1, {ratios}", flush=True)
+    print(f"one thread of {device}: others over ours (above 1: ours needs less), median and")
+    print(f"range of {options.rounds} rounds")
+    for name in names:
+        module = importlib.import_module(f"minilib.bench.{name}")
+        rounds = [list(module.bench(device)) for _ in range(options.rounds)]
+        for same in zip(*rounds, strict=True):
+            what, (ours, *peers) = same[0][0], same[0][1]
+            print(f"{name}: {what}, {ours} 1")
+            for peer in peers:
+                ratios = sorted(n[peer] / n[ours] for _, n in same if n[peer] is not None)
+                print(f"    {_range(ratios) if ratios else 'not installed':<28} {peer}", flush=True)
+
+
+def _range(ratios):
+    """'2.10 (1.95 to 2.30)': the median and the ends of a sorted list."""
+    middle = ratios[len(ratios) // 2]
+    return f"{middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def data(options):
@@ -116,21 +117,19 @@ def data(options):
     for line in (data.HOME / "requirements.txt").read_text().splitlines():
         if "==" in line:
             place = data.fetch(line.split("==")[0])
-            print(
-                f"{place.name:<24} {sum(f.stat().st_size for f in place.rglob('*') if f.is_file()) / 1e6:6.1f} MB"
-            )
+            size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+            print(f"{place.name:<24} {size / 1e6:6.1f} MB")
 
 
 def train(options):
     import torch
 
-    import minilib
     from minilib import lab
     from minilib.lab import weights
     from minilib.lab.train import language_loss
     from minilib.language_model import LanguageModel
 
-    twins.load([options.topic])
+    twins.known([options.topic])
     module = importlib.import_module(f"minilib.{options.topic}")
     models = [
         m

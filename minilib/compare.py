@@ -121,10 +121,9 @@ def compare(got, want, tolerance, dtype, path=""):
         items = [(str([i]), a, b) for i, (a, b) in enumerate(zip(got, want, strict=True))]
     elif isinstance(want, dict):
         if not isinstance(got, dict) or set(got) != set(want):
-            return (
-                np.inf,
-                f"{where}got {sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__}, expected a dict with keys {sorted(map(str, want))}",
-            )
+            came = sorted(map(str, got)) if isinstance(got, dict) else type(got).__name__
+            keys = sorted(map(str, want))
+            return np.inf, f"{where}got {came}, expected a dict with keys {keys}"
         items = [(f"[{key!r}]", got[key], want[key]) for key in want]
     elif isinstance(want, (np.ndarray, np.generic, bool, int, float, complex)):
         if not isinstance(got, (np.ndarray, np.generic, bool, int, float, complex)):

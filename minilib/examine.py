@@ -1,9 +1,9 @@
 """One pair, one case: is a candidate right in value and in gradient?
 
-For an nn.Module class the first item of a case is a dict of constructor arguments, and the definition
-is called as `definition(params, *inputs, **constructor)`: params holds the state_dict as float64 arrays
-(left out if the definition does not name it first), and of the constructor's arguments it gets those
-that it names.
+For an nn.Module class the first item of a case is a dict of constructor arguments, and the
+definition is called as `definition(params, *inputs, **constructor)`: params holds the state_dict as
+float64 arrays (left out if the definition does not name it first), and of the constructor's
+arguments it gets those that it names.
 """
 
 import inspect
@@ -29,18 +29,10 @@ class Case:
             self.params = self._random_params()
         self.inputs = copy(tuple(case))  # an array that is passed twice becomes two
         if dtype == "float32":  # both sides see the same rounded numbers
-            rounded = lambda leaf: (
-                leaf.astype("complex64" if leaf.dtype.kind == "c" else dtype).astype(leaf.dtype)
-                if is_real(leaf)
-                else leaf
-            )
-            self.inputs, self.params = (
-                map_leaves(rounded, self.inputs),
-                map_leaves(rounded, self.params),
-            )
-        self.rng = np.random.default_rng(
-            zlib.crc32(f"{pair.definition.__name__} {number}".encode())
-        )
+            self.inputs = map_leaves(_rounded, self.inputs)
+            self.params = map_leaves(_rounded, self.params)
+        seed = zlib.crc32(f"{pair.definition.__name__} {number}".encode())
+        self.rng = np.random.default_rng(seed)
 
     def _random_params(self):
         """The module's fresh parameters, each moved off its initial value, which may be 0 or 1."""
@@ -50,34 +42,29 @@ class Case:
             torch.manual_seed(self.number)
             state = self.pair.fast(**self.constructor).double().state_dict()
         rng = np.random.default_rng(self.number)
-        values = {name: value.numpy().copy() for name, value in state.items()}
-        return {
-            name: v + 0.1 * rng.normal(size=v.shape) if is_real(v) else v
-            for name, v in values.items()
-        }
+        params = {name: value.numpy().copy() for name, value in state.items()}
+        for name, value in params.items():
+            if is_real(value):
+                params[name] = value + 0.1 * rng.normal(size=value.shape)
+        return params
 
     def define(self, params, inputs, definition=None):
         """Call the definition, or another NumPy function that takes its place."""
         definition = definition or self.pair.definition
         names = inspect.signature(definition).parameters
         keywords = {key: value for key, value in self.constructor.items() if key in names}
-        first = (
-            (params,)
-            if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params"
-            else ()
-        )
-        return definition(*first, *inputs, **keywords)
+        if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params":
+            inputs = (params, *inputs)
+        return definition(*inputs, **keywords)
 
     def want(self):
         return self.define(copy(self.params), copy(self.inputs))
 
     def __str__(self):
-        shapes = [
-            str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf)
-            for _, leaf in leaves_of(self.inputs)
-        ]
-        made = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
-        return f"case {self.number} ({brief(', '.join(made + shapes))})"
+        about = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
+        for _, leaf in leaves_of(self.inputs):
+            about.append(str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf))
+        return f"case {self.number} ({brief(', '.join(about))})"
 
     def tensors(self, device, grad):
         """Params and inputs as tensors; float leaves require a gradient if asked to."""
@@ -87,14 +74,9 @@ class Case:
             if not isinstance(leaf, np.ndarray):
                 return leaf
             t = torch.tensor(leaf, device=device)
-            if is_real(leaf):
-                t = (
-                    t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32)
-                    if self.dtype == "float32"
-                    else t
-                )
-                t.requires_grad_(grad)
-            return t
+            if is_real(leaf) and self.dtype == "float32":
+                t = t.to(torch.complex64 if leaf.dtype.kind == "c" else torch.float32)
+            return t.requires_grad_(grad) if is_real(leaf) else t
 
         return map_leaves(tensor, self.params), map_leaves(tensor, self.inputs)
 
@@ -105,16 +87,11 @@ class Case:
             return candidate(*inputs)
         with torch.random.fork_rng(devices=[]):
             module = candidate(**self.constructor).to(device, getattr(torch, self.dtype)).eval()
-        missing, extra = (
-            set(params) - set(module.state_dict()),
-            set(module.state_dict()) - set(params),
-        )
-        if missing or extra:
-            raise Wrong(
-                f"state_dict lacks {sorted(missing)}"
-                if missing
-                else f"state_dict has {sorted(extra)}, which the definition does not know"
-            )
+        names = set(module.state_dict())
+        if missing := sorted(set(params) - names):
+            raise Wrong(f"state_dict lacks {missing}")
+        if extra := sorted(names - set(params)):
+            raise Wrong(f"state_dict has {extra}, which the definition does not know")
         return torch.func.functional_call(module, params, inputs)
 
     def values(self, candidate, mode, device, tolerance):
@@ -130,9 +107,7 @@ class Case:
             with torch.no_grad():
                 out = self.call_torch(candidate, params, inputs, device)
             before = self.tensors(device, grad=False)
-            changed = not _same(
-                map_leaves(as_numpy, (params, inputs)), map_leaves(as_numpy, before)
-            )
+            changed = not _same((params, inputs), before)
         want = self.want()
         if out is None and want is not None:
             raise NotImplementedError
@@ -143,86 +118,73 @@ class Case:
         return error, problem
 
     def gradients(self, candidate, device, tolerance):
-        """(worst error, problem or None) of autograd's gradients against central differences of the definition.
+        """(worst error, problem or None) of autograd against central differences of the definition.
 
-        What is differentiated is one number: the outputs, each weighted by noise, summed where they are finite.
+        One number is differentiated: the outputs, each weighted by noise, summed where finite.
         """
-        import torch
 
         outputs = {path: np.asarray(out) for path, out in leaves_of(self.want())}
-        weights = {
-            path: self._noise(out) for path, out in outputs.items() if out.dtype.kind in "fc"
-        }
-        inputs = [
-            (path, leaf)
-            for path, leaf in leaves_of((self.params, self.inputs))
-            if is_real(leaf) and leaf.size
-        ]
-        if not weights or not inputs:
+        weights = {path: self._noise(y) for path, y in outputs.items() if y.dtype.kind in "fc"}
+        leaves = dict(leaves_of((self.params, self.inputs)))
+        leaves = {path: leaf for path, leaf in leaves.items() if is_real(leaf) and leaf.size}
+        if not weights or not leaves:
             return 0.0, None
+        found = self._autograd(candidate, device, weights, leaves)
+        terms = [
+            np.abs(w * outputs[path])[np.isfinite(outputs[path])] for path, w in weights.items()
+        ]
+        # a gradient that is small beside the terms of the sum is their rounding
+        floor = 10 * tolerance * sum(term.sum() for term in terms) + 1e-300
+        worst = 0.0
+        for (path, leaf), g in zip(leaves.items(), found, strict=True):
+            known = (
+                np.zeros(leaf.shape) if g is None else g.detach().cpu().numpy().astype(leaf.dtype)
+            )
+            error, got, expected = self._directional(weights, leaf, known, floor, tolerance)
+            worst = max(worst, error)
+            if not error <= tolerance:
+                name = self._leaf_name(path)
+                if g is None:
+                    return worst, f"values agree, but no gradient reaches {name}"
+                return worst, (
+                    f"values agree, but the gradient in {name} is wrong: along a random direction "
+                    f"got {show(got, expected)}, expected {show(expected, got)}"
+                )
+        return worst, None
+
+    def _autograd(self, candidate, device, weights, leaves):
+        """Gradients of the weighted sum of the candidate's outputs; None where there is none."""
+        import torch
+
         tensors = self.tensors(device, grad=True)
         out = dict(leaves_of(self.call_torch(candidate, *tensors, device)))
         total = 0.0
         for path, w in weights.items():
-            terms = (torch.as_tensor(w, device=device).to(out[path].dtype).conj() * out[path]).real
+            w = torch.as_tensor(w, device=device).to(out[path].dtype)
+            terms = (w.conj() * out[path]).real
             total = total + torch.where(torch.isfinite(terms), terms, 0.0).sum()
-        of = dict(leaves_of(tensors))
-        asked = [of[path] for path, _ in inputs]
-        found = (
-            torch.autograd.grad(total, asked, allow_unused=True)
-            if total.requires_grad
-            else [None] * len(asked)
-        )
-        size = sum(
-            np.abs(w * outputs[path])[np.isfinite(outputs[path])].sum()
-            for path, w in weights.items()
-        )
-        worst = 0.0
-        for (path, leaf), gradient in zip(inputs, found, strict=True):
-            g = (
-                np.zeros(leaf.shape)
-                if gradient is None
-                else gradient.detach().cpu().numpy().astype(leaf.dtype)
-            )
-            error, got, expected = self._directional(weights, leaf, g, size, tolerance)
-            worst = max(worst, error)
-            if not error <= tolerance:
-                name = self._leaf_name(path)
-                if gradient is None:
-                    return worst, f"values agree, but no gradient reaches {name}"
-                return (
-                    worst,
-                    f"values agree, but the gradient in {name} is wrong: along a random direction got {show(got, expected)}, expected {show(expected, got)}",
-                )
-        return worst, None
+        tensors = dict(leaves_of(tensors))
+        if not total.requires_grad:
+            return [None] * len(leaves)
+        return torch.autograd.grad(total, [tensors[path] for path in leaves], allow_unused=True)
 
     def _noise(self, like):
         noise = self.rng.normal(size=like.shape)
         return noise + 1j * self.rng.normal(size=like.shape) if like.dtype.kind == "c" else noise
 
-    def _directional(self, weights, leaf, g, size, tolerance):
-        """(error, got, expected) of g·v, v random, against a central difference of the definition, at the step that suits it best."""
+    def _directional(self, weights, leaf, g, floor, tolerance):
+        """(error, got, expected) of g·v, v random, against the best of four central differences."""
         v = self._noise(leaf)
         got, best = float(np.vdot(g, v).real), (np.inf, 0.0, 0.0)
 
         def f(step):
-            moved = map_leaves(
-                lambda x: x + step * v if x is leaf else x, (self.params, self.inputs)
-            )
-            out = dict(leaves_of(self.define(*copy(moved))))
+            move = lambda x: x + step * v if x is leaf else x
+            out = dict(leaves_of(self.define(*copy(map_leaves(move, (self.params, self.inputs))))))
             terms = [(np.conj(w) * np.asarray(out[path])).real for path, w in weights.items()]
             return float(sum(t[np.isfinite(t)].sum() for t in terms))
 
-        for step in (
-            1e-4,
-            1e-5,
-            1e-6,
-            1e-3,
-        ):  # curvature wants small steps, rounding wants large ones
+        for step in (1e-4, 1e-5, 1e-6, 1e-3):  # curvature wants small steps, rounding large ones
             expected = (8 * (f(step) - f(-step)) - (f(2 * step) - f(-2 * step))) / (12 * step)
-            floor = (
-                10 * tolerance * size + 1e-300
-            )  # a gradient this small beside its terms is their rounding
             error = abs(got - expected) / max(float(np.linalg.norm(g)), abs(expected), floor)
             if error < best[0]:
                 best = (error, got, expected)
@@ -238,17 +200,24 @@ class Case:
         return f"input {int(number) + 1}{inside}"
 
 
+def _rounded(leaf):
+    """What float32 keeps of an array of floats."""
+    if not is_real(leaf):
+        return leaf
+    return leaf.astype("complex64" if leaf.dtype.kind == "c" else "float32").astype(leaf.dtype)
+
+
 class Wrong(Exception):
     """A candidate's mistake, already in words."""
 
 
 def _same(a, b):
-    a, b = [leaf for _, leaf in leaves_of(a)], [leaf for _, leaf in leaves_of(b)]
-    return len(a) == len(b) and all(
-        np.array_equal(x, y, equal_nan=True) if is_real(x) else np.array_equal(x, y)
-        for x, y in zip(a, b, strict=True)
-        if isinstance(x, np.ndarray)
-    )
+    """Do two nested arguments, arrays or tensors, hold the same arrays?"""
+    for x, y in zip(leaves_of(a), leaves_of(b), strict=True):
+        x, y = as_numpy(x[1]), as_numpy(y[1])
+        if isinstance(x, np.ndarray) and not np.array_equal(x, y, equal_nan=is_real(x)):
+            return False
+    return True
 
 
 def examine(
@@ -273,12 +242,9 @@ def examine(
     value, problem = one.values(candidate, mode, device, tolerance)
     gradient = 0.0
     if not problem and mode == "torch" and pair.differentiable:
-        # a float32 gradient has gone through about twice the arithmetic of the value, on larger numbers
-        gradient, problem = one.gradients(
-            candidate, device, GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
-        )
-    return (
-        value,
-        gradient,
-        problem and f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}",
-    )
+        # a float32 gradient is about twice the arithmetic of the value, on larger numbers
+        slack = GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
+        gradient, problem = one.gradients(candidate, device, slack)
+    if problem:
+        problem = f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}"
+    return value, gradient, problem

@@ -1,8 +1,9 @@
-"""Grade an attempt at a definition on the definition's own cases, and say in words what is wrong."""
+"""Grade an attempt at a definition on its own cases, and say in words what is wrong."""
 
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -68,21 +69,28 @@ def _without_torch(definition):
     built = first and isinstance(first[0], dict) and not any(is_real(v) for v in first[0].values())
     if built:  # a module's case begins with the arguments of its constructor
         raise ImportError(
-            f"grading against {definition.__qualname__} needs torch: its parameters come from the twin"
+            f"to grade against {definition.__qualname__} takes torch: its twin makes the parameters"
         )
     return pair
 
 
-def check(candidate, like, *, cases=None, tolerance=None):
-    """Grade your implementation against a definition, on the pair's own cases.
+def check(
+    candidate: Callable,
+    like: Callable,
+    *,
+    cases: Callable | None = None,
+    tolerance: float | None = None,
+) -> Report:
+    """Grade your implementation against a definition, on the definition's own cases.
 
-    candidate  your function, NumPy or torch, with the signature of the pair; for a module also a class
-               with the same constructor and state_dict names
-    like       the twin or its definition: minilib.lstm.lstm, naive.lstm.lstm.
-               With `cases`, any NumPy function that gives the right answer
-    cases      generator function of a NumPy Generator that yields argument tuples; default: the pair's
+    candidate  your function, NumPy or torch, with the signature of the definition; for a module
+               also a class with the same constructor and state_dict names
+    like       the definition or its twin: naive.lstm.lstm, minilib.lstm.lstm (minilib.pairs()
+               names all). With `cases`, any NumPy function that gives the right answer
+    cases      generator function of a NumPy Generator that yields argument tuples
     tolerance  relative; default 1e-9, and 1e-6 for gradients, which are graded for torch
-    returns    a Report: true or false, and in words the first thing that is wrong. A wrong answer never raises.
+    returns    a Report: true or false, and in words the first thing that is wrong. A wrong answer
+               never raises. A NumPy answer to a function is graded without torch
     """
     pair = _find(like, cases)
     name = getattr(candidate, "__name__", type(candidate).__name__)

@@ -4,13 +4,12 @@
     def attention(q, k, v): ...
 
 The cases of a definition are a generator function of a NumPy Generator, in the module of
-minilib/cases named like the definition's, under the definition's name. They yield tuples of arguments.
-Float arrays in them are differentiable; whatever must not be differentiated (a learning rate, a
-temperature) is a Python number. For modules see minilib/examine.py.
+minilib/cases named like the definition's, under the definition's name. They yield tuples of
+arguments. Float arrays in them are differentiable; whatever must not be differentiated (a learning
+rate, a temperature) is a Python number. For modules see minilib/examine.py.
 """
 
 import dataclasses
-import difflib
 import importlib
 import pathlib
 import time
@@ -18,6 +17,7 @@ import time
 import numpy as np
 
 from minilib.examine import Case, examine
+from minilib.naive import _nearest
 
 PAIRS = {}  # (module, name) -> Pair, in the order of declaration
 
@@ -85,19 +85,16 @@ def topics(room="naive"):
 
 
 def known(names, room="naive"):
-    """The topics named, all of the room for none. Raises ValueError for others, with the nearest."""
-    unknown = [name for name in names if name not in topics(room)]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], topics(room), n=3, cutoff=0.5)
-        advice = (
-            f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(topics(room))}"
-        )
-        what = {"naive": "topic", "bench": "topic with a bench"}[room]
-        raise ValueError(f"{unknown[0]!r} is no {what}; {advice}")
-    return list(names) or topics(room)
+    """These topics, or all of the room. Raises ValueError for another, with the nearest."""
+    there = topics(room)
+    for name in names:
+        if name not in there:
+            what = "topic with a bench" if room == "bench" else "topic"
+            raise ValueError(f"{name!r} is no {what}; {_nearest(name, there)}")
+    return list(names) or there
 
 
-def pairs(*names):
+def pairs(*names: str) -> dict[str, str]:
     """All that can be graded, as {"topic.name": what it computes, in one line}; needs no torch.
 
     names  topics; none means all. Raises ValueError for a name that is no topic.

@@ -1,4 +1,4 @@
-"""Every lesson: committed as executed, asserting, and with solutions that pass the notebook's own checks."""
+"""Every lesson: committed as executed, asserting, with solutions that pass its own checks."""
 
 import ast
 import json
@@ -36,6 +36,23 @@ def test_committed_as_executed_from_a_fresh_kernel(path):
     assert max(source(cell).count("\n") + 1 for cell in code) <= 25
 
 
+def printed(cell):
+    """What the cell prints or shows as text."""
+    for output in cell["outputs"]:
+        if output["output_type"] == "stream":
+            yield "".join(output["text"])
+        elif set(output.get("data", ())) == {"text/plain"}:
+            yield "".join(output["data"]["text/plain"])
+
+
+@every_lesson
+def test_no_line_of_code_or_print_is_wider_than_a_laptop_shows(path):
+    for number, cell in enumerate(cells(path), 1):
+        for text in (source(cell), *printed(cell)):
+            for line in text.splitlines():
+                assert len(line.rstrip()) <= 88, f"cell {number}: {line}"
+
+
 @every_lesson
 def test_noise_is_followed_by_an_assert_and_nothing_else_is_ignored(path):
     code = cells(path)
@@ -58,7 +75,7 @@ def test_the_parts_of_a_lesson(path):
 
 
 def checks(path):
-    """The `minilib.check(…)` expressions of the exercises: last lines of cells with a stub that says "your turn"."""
+    """The checks of the exercises: last lines of cells with a stub that says "your turn"."""
     found = []
     for cell in cells(path):
         if "raise NotImplementedError  # your turn" in source(cell):

@@ -1,0 +1,285 @@
+"""The laws of every language model. Models are found automatically: none can escape them."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from minilib import language_model, twins
+from minilib.compare import leaves_of
+from minilib.language_model import LanguageModel, next_symbol_loss
+
+PAIRS = twins.load()
+
+
+def subclasses(cls):
+    return {cls} | {deeper for child in cls.__subclasses__() for deeper in subclasses(child)}
+
+
+MODELS = sorted(
+    (
+        m
+        for m in subclasses(LanguageModel)
+        if m.__module__.startswith("minilib.") and m is not LanguageModel
+    ),
+    key=lambda m: m.__qualname__,
+)
+DECLARED = {pair.fast: pair for pair in PAIRS if inspect.isclass(pair.fast)}
+BUILT = [
+    (model, number)
+    for model in MODELS
+    for number, _ in enumerate(
+        DECLARED[model].cases(np.random.default_rng(0)) if model in DECLARED else [0]
+    )
+]
+
+
+def build(model, number):
+    """A float64 model with the constructor arguments of one of its cases, and random ids."""
+    assert model in DECLARED, f"{model.__name__} is a language model without @twin"
+    constructor = list(DECLARED[model].cases(np.random.default_rng(0)))[number][0]
+    torch.manual_seed(0)
+    made = model(**constructor).double().eval()
+    for p in made.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return made, torch.randint(made.vocab_size, (3, 33))
+
+
+every_model = pytest.mark.parametrize(
+    "model,number", BUILT, ids=lambda value: getattr(value, "__name__", value)
+)
+
+
+def test_there_are_models():
+    assert len(MODELS) >= 2
+
+
+@every_model
+@torch.no_grad()
+def test_causality(model, number):
+    """Changing the symbol at t moves no output before t, to the bit; and it does move a later one.
+
+    A model whose FFT mixes positions states its rounding in float64: a class attribute, `rounding`.
+    """
+    rounding = getattr(model, "rounding", 0.0)
+    assert rounding <= 1e-10
+    model, ids = build(model, number)
+    before = model(ids)
+    assert before.shape == (*ids.shape, model.vocab_size)
+    assert torch.isfinite(before.logsumexp(-1)).all()
+    moved = False
+    for t in (0, 1, 16, 31, 32):
+        changed = ids.clone()
+        changed[:, t] = (ids[:, t] + 1) % model.vocab_size
+        after = model(changed)
+        still = torch.isclose(after, before, rtol=0, atol=rounding)
+        assert still[:, :t].all(), f"the symbol at {t} leaks into the past"
+        moved |= not still[:, t:].all()
+    assert moved or model.vocab_size == 1
+
+
+@every_model
+@torch.no_grad()
+def test_step_equals_forward(model, number):
+    model, ids = build(model, number)
+    forward, state, rows = model(ids), model.init_state(len(ids)), []
+    for t in range(ids.shape[1]):
+        logits, state = model.step(ids[:, t], state)
+        rows.append(logits)
+    torch.testing.assert_close(torch.stack(rows, 1), forward, rtol=1e-10, atol=1e-10)
+
+
+@every_model
+@torch.no_grad()
+def test_extending_in_pieces_equals_forward_and_keeps_old_states(model, number):
+    model, ids = build(model, number)
+    forward, state = model(ids), model.init_state(len(ids))
+    kept, pieces = None, []
+    for start, end in ((0, 1), (1, 8), (8, 33)):
+        logits, state = model.extend(ids[:, start:end], state)
+        pieces.append(logits)
+        kept = state if end == 8 else kept
+    torch.testing.assert_close(torch.cat(pieces, 1), forward, rtol=1e-10, atol=1e-10)
+    again, _ = model.extend(
+        ids[:, 8:], kept
+    )  # going back to an old state is allowed: nothing changed it
+    assert torch.equal(again, pieces[-1])
+
+
+@every_model
+@pytest.mark.parametrize(
+    "parents", [[-1], [-1, 0, 1, 2, 3, 4], [-1, 0, 0, 1, 1, 2, 5, 5], [-1, -1, 0]], ids=str
+)
+@torch.no_grad()
+def test_a_tree_is_its_paths(model, number, parents):
+    """After each node: the logits, and the way on, of having read the path to it alone."""
+    model, ids = build(model, number)
+    _, before = model.extend(ids[:, :11], model.init_state(3))
+    tree = ids[:, 11 : 11 + len(parents)]
+    logits, after = model.extend_tree(tree, parents, before)
+    paths = language_model.tree_paths(parents, len(parents))
+    for node, path in enumerate(paths):
+        alone, state = model.extend(tree[:, path], before)
+        torch.testing.assert_close(logits[:, node], alone[:, -1], rtol=1e-10, atol=1e-10)
+        followed = model.follow(tree, torch.tensor([path] * 3), before, after)
+        torch.testing.assert_close(
+            model.extend(ids[:, :3], followed)[0],
+            model.extend(ids[:, :3], state)[0],
+            rtol=1e-10,
+            atol=1e-10,
+        )
+    same_length = [path for path in paths if len(path) == 2][:3]
+    if len(same_length) > 1:  # every row may go its own way
+        rows = torch.tensor((same_length * 3)[:3])
+        _, state = model.extend(tree.gather(1, rows), before)
+        followed = model.follow(tree, rows, before, after)
+        torch.testing.assert_close(
+            model.extend(ids[:, :3], followed)[0],
+            model.extend(ids[:, :3], state)[0],
+            rtol=1e-10,
+            atol=1e-10,
+        )
+
+
+@every_model
+def test_bad_ids_are_named(model, number):
+    model, ids = build(model, number)
+    state = model.init_state(3)
+    for call in (model, lambda x: model.extend(x, state)):
+        with pytest.raises(ValueError, match="ids must lie in"):
+            call(torch.full((3, 2), model.vocab_size))
+        with pytest.raises(ValueError, match="ids must lie in"):
+            call(torch.full((3, 2), -1))
+        with pytest.raises(TypeError, match="ids must be an int64 tensor"):
+            call(torch.zeros(3, 2))
+        with pytest.raises(ValueError, match="ids must have shape"):
+            call(ids[:, :0])
+    with pytest.raises(ValueError, match=r"ids must have shape \(batch,\)"):
+        model.step(ids, state)
+
+
+def tensors_of(state):
+    return [leaf for _, leaf in leaves_of(state) if isinstance(leaf, torch.Tensor)]
+
+
+@every_model
+@torch.no_grad()
+def test_a_row_alone_equals_the_row_in_a_batch(model, number):
+    model, ids = build(model, number)
+    together, after = model.extend(ids, model.init_state(3))
+    for row in range(3):
+        alone, state = model.extend(ids[row : row + 1], model.init_state(1))
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-12, atol=1e-12)
+        for one, all_rows in zip(tensors_of(state), tensors_of(after), strict=True):
+            torch.testing.assert_close(one[0], all_rows[row], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            model(ids[row : row + 1])[0], model(ids)[row], rtol=1e-12, atol=1e-12
+        )
+
+
+@every_model
+@torch.no_grad()
+def test_a_state_holds_no_more_memory_than_its_numbers_need(model, number):
+    """A view of a long buffer would keep the activations of a whole text alive."""
+    model, _ = build(model, number)
+    long = torch.randint(model.vocab_size, (1, 20_000))
+    state = model.init_state(1)
+    for ids in (long, long[:, :1], long[:, :50]):
+        _, state = model.extend(ids, state)
+        leaves = tensors_of(state)
+        held = {
+            leaf.untyped_storage().data_ptr(): leaf.untyped_storage().nbytes() for leaf in leaves
+        }
+        needed = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
+        assert sum(held.values()) <= 1.1 * needed, f"{sum(held.values())} bytes held for {needed}"
+
+
+def hide_parameters(model):
+    """Take every submodule's own parameters away, but for its forward; as sharding does."""
+    for module in model.modules():
+        own = dict(module._parameters)
+        if module is model or not own:
+            continue
+        depth = [0]
+
+        def enter(module, _, own=own, depth=depth):
+            module._parameters.update(own)
+            depth[0] += 1
+
+        def leave(module, *_, depth=depth):
+            depth[0] -= 1
+            if not depth[0]:
+                module._parameters.clear()
+
+        module.register_forward_pre_hook(enter)
+        module.register_forward_hook(leave)
+        module._parameters.clear()
+
+
+@every_model
+@torch.no_grad()
+def test_parameters_are_touched_only_inside_their_module(model, number):
+    """So that sharding and checkpointing work; the root's own are there in all its methods."""
+    model, ids = build(model, number)
+    ways = (
+        lambda: model(ids),
+        lambda: model.extend(ids, model.extend(ids[:, :7], model.init_state(3))[1])[0],
+        lambda: model.step(ids[:, 0], model.init_state(3))[0],
+        lambda: model.extend_tree(ids[:, :4], [-1, 0, 0, 1], model.init_state(3))[0],
+    )
+    before = [way() for way in ways]
+    hide_parameters(model)
+    for way, value in zip(ways, before, strict=True):
+        assert torch.equal(way(), value)
+
+
+@every_model
+@pytest.mark.parametrize("scalar", [lambda y, ids: next_symbol_loss(y, ids), lambda y, _: y.sum()])
+def test_a_second_derivative_is_right_or_refused(model, number, scalar):
+    """The derivative of g · v along w, against a central difference of the gradient g."""
+    model, ids = build(model, number)
+    ids, p = ids[:2, :9], list(model.parameters())
+    noise = torch.Generator().manual_seed(0)
+    v, w = ([torch.randn(x.shape, generator=noise, dtype=x.dtype) for x in p] for _ in "vw")
+    dot = lambda a, b: sum((x * y).sum() for x, y in zip(a, b, strict=True) if x is not None)
+    if not p:
+        return
+    try:
+        g = torch.autograd.grad(scalar(model(ids), ids), p, create_graph=True)
+        got = dot(torch.autograd.grad(dot(g, v), p, allow_unused=True), w)
+    except RuntimeError:
+        return  # refused
+    slopes = []
+    for step in (1e-5, -2e-5):
+        for x, move in zip(p, w, strict=True):
+            x.data += step * move
+        slopes.append(dot(torch.autograd.grad(scalar(model(ids), ids), p), v))
+    torch.testing.assert_close(got, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@torch.no_grad()
+def test_half_precision_works_or_is_refused_by_name(model, number, dtype):
+    model, ids = build(model, number)
+    model = model.to(dtype)
+    for way in (lambda: model(ids), lambda: model.step(ids[:, 0], model.init_state(3))[0]):
+        try:
+            logits = way()
+        except TypeError as refusal:
+            assert str(dtype).split(".")[1] in str(refusal)
+        else:
+            assert logits.dtype in (dtype, torch.float32, torch.float64)
+            assert torch.isfinite(logits.float()).all()
+
+
+@every_model
+@torch.no_grad()
+def test_the_check_of_ids_stops_neither_compile_nor_export(model, number):
+    model, ids = build(model, number)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(ids), model(ids), rtol=1e-12, atol=1e-12)
+    exported = torch.export.export(model, (ids,)).module()
+    torch.testing.assert_close(exported(ids), model(ids), rtol=1e-12, atol=1e-12)
