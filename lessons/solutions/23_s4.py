@@ -5,21 +5,18 @@ import math
 import numpy as np
 
 import minilib
-from minilib.naive import s4 as naive
+from minilib import naive
 
 
 def my_bilinear(A, B, dt):
-    left = (
-        np.eye(len(A)) - dt / 2 * A
-    )  # (1 + a) / (1 - a) is below 1 in size wherever Re a < 0: stable for every dt
-    return np.linalg.solve(left, np.eye(len(A)) + dt / 2 * A), np.linalg.solve(
-        left, dt * B
-    )
+    # (1 + a) / (1 - a) is below 1 in size wherever Re a < 0: stable for every dt
+    left, right = np.eye(len(A)) - dt / 2 * A, np.eye(len(A)) + dt / 2 * A
+    return np.linalg.solve(left, right), np.linalg.solve(left, dt * B)
 
 
-bilinear_cases = lambda rng: [
-    (*naive.hippo_legs(N), dt) for N, dt in [(1, 0.5), (4, 0.01), (7, 1.0), (16, 30.0)]
-]
+def bilinear_cases(rng):
+    for N, dt in [(1, 0.5), (4, 0.01), (7, 1.0), (16, 30.0)]:
+        yield *naive.hippo.hippo_legs(N), dt
 
 
 def my_step(x, u, A, C, dt, D):
@@ -27,18 +24,11 @@ def my_step(x, u, A, C, dt, D):
     return 2 * (C * x).real.sum() + D * u, x
 
 
-some = lambda rng, M: rng.normal(size=M) + 1j * rng.normal(size=M)
-step_cases = lambda rng: [
-    (
-        some(rng, M),
-        0.7,
-        -rng.uniform(0.1, 1, size=M) + 1j * rng.normal(size=M),
-        some(rng, M),
-        0.2,
-        0.5,
-    )
-    for M in (1, 2, 9)
-]
+def step_cases(rng):
+    for M in (1, 2, 9):
+        x, C = rng.normal(size=(2, M)) + 1j * rng.normal(size=(2, M))
+        A = -rng.uniform(0.1, 1, size=M) + 1j * rng.normal(size=M)
+        yield x, 0.7, A, C, 0.2, 0.5
 
 
 def my_vandermonde(w, log_z, L):
