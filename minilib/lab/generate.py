@@ -3,13 +3,21 @@
 import torch
 
 from minilib.lab.data import Bytes
-from minilib.language_model import sample
+from minilib.language_model import LanguageModel, sample
 
 
 @torch.no_grad()
 def generate(
-    model, prompt, length, *, temperature=1.0, top_k=None, top_p=None, seed=0, tokenizer=None
-):
+    model: LanguageModel,
+    prompt: str | bytes,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    tokenizer=None,
+) -> bytes:
     """Continue a prompt by `length` symbols; returns prompt and continuation as bytes.
 
     prompt       str or bytes, at least one symbol

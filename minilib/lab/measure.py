@@ -1,13 +1,21 @@
 """What a call costs: seconds and peak memory, of any function without arguments."""
 
+import contextlib
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 
-def seconds(function, repeats=5, device=None):
-    """The shortest of `repeats` calls after one that warms up: other programs can only make a call longer."""
+def seconds(
+    function: Callable[[], Any], repeats: int = 5, device: str | torch.device | None = None
+) -> float:
+    """The shortest of `repeats` calls after one that warms up.
+
+    The shortest, since other programs can only make a call longer.
+    """
     taken = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -18,11 +26,11 @@ def seconds(function, repeats=5, device=None):
     return min(taken[1:])
 
 
-def peak_bytes(function, device=None):
-    """How far the memory held by tensors rises above its start while `function()` runs, its result included.
+def peak_bytes(function: Callable[[], Any], device: str | torch.device | None = None) -> int:
+    """How far the memory held by tensors rises while `function()` runs, its result included.
 
-    On a CPU every allocation and release is read from torch's profiler, those inside fused kernels too, so the number is exact
-    and repeats; on a GPU it is the allocator's own peak.
+    On a CPU every allocation and release is read from torch's profiler, those inside fused kernels
+    too, so the number is exact and repeats; on a GPU it is the allocator's own peak.
     """
     if device is not None and torch.device(device).type == "cuda":
         torch.cuda.synchronize()
@@ -31,22 +39,26 @@ def peak_bytes(function, device=None):
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    noise = os.dup(2)  # the profiler greets on stderr, below Python's reach
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-        ) as profile:
-            function()
-    finally:
-        os.dup2(noise, 2)
-        os.close(noise)
-    events = [
-        event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with _silent_stderr(), torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        function()
+    events = profile.profiler.kineto_results.events()
+    changes = [event for event in events if event.name() == "[memory]"]
     held = highest = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
+    for event in sorted(changes, key=lambda event: event.start_ns()):
         held += event.nbytes()
         highest = max(highest, held)
     return highest
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """The profiler greets on stderr, below Python's reach."""
+    noise = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(noise, 2)
+        os.close(noise)

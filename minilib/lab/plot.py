@@ -1,9 +1,13 @@
-"""One house style: labelled axes, colour-blind-safe colours, one message per figure. Every helper returns the axes."""
+"""One house style: labelled axes, colour-blind-safe colours, one message per figure.
+
+Every helper returns the axes.
+"""
 
 import html
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 # Okabe & Ito's palette, darkest first; dash and marker tell lines apart without colour
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"]
@@ -22,8 +26,20 @@ def _axes(axes, title, x, y, size=(6, 3.2)):
     return axes
 
 
-def curves(lines, *, x, y, title, log="", markers=False, axes=None):
-    """Lines, each labelled at its end ("" for none). lines: {label: (xs, ys)}; log: "x", "y" or "xy"."""
+def curves(
+    lines: dict,
+    *,
+    x: str,
+    y: str,
+    title: str,
+    log: str = "",
+    markers: bool = False,
+    axes: Axes | None = None,
+) -> Axes:
+    """Lines, each labelled at its end. lines: {label: (xs, ys)}, "" for no label.
+
+    log names the axes with a logarithmic scale: "x", "y" or "xy".
+    """
     axes = _axes(axes, title, x, y)
     ends = []
     for i, (label, (xs, ys)) in enumerate(lines.items()):
@@ -53,20 +69,28 @@ def _label_ends(axes, ends):
     for pixel, _, y, label, colour in spots:
         target = max(pixel, last + gap)
         offset = (target - pixel) * 72 / axes.figure.dpi
-        axes.annotate(
-            label,
-            (right, y),
-            xytext=(6, offset),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            annotation_clip=False,
-        )
+        place = {"xytext": (6, offset), "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(label, (right, y), color=colour, va="center", **place)
         last = target
 
 
-def heatmap(values, *, x, y, value, title, centred=False, x_ticks=None, y_ticks=None, axes=None):
-    """A matrix as colours, row 0 on top. centred: a diverging map with white at zero. ticks: labels, e.g. letters."""
+def heatmap(
+    values,
+    *,
+    x: str,
+    y: str,
+    value: str,
+    title: str,
+    centred: bool = False,
+    x_ticks=None,
+    y_ticks=None,
+    axes: Axes | None = None,
+) -> Axes:
+    """A matrix as colours, row 0 on top.
+
+    centred  a diverging map with white at zero
+    ticks    labels of the columns and rows, such as letters
+    """
     values = _numpy(values)
     axes = _axes(axes, title, x, y, size=(4.8, 3.6))
     limit = np.abs(values).max()
@@ -79,8 +103,13 @@ def heatmap(values, *, x, y, value, title, centred=False, x_ticks=None, y_ticks=
     return axes
 
 
-def bars(heights, *, y, title, x="", axes=None):
-    """Bars, each with its value, lying down so that labels can be read. heights: {label: number}, in units of y; x names the labels."""
+def bars(
+    heights: dict[str, float], *, y: str, title: str, x: str = "", axes: Axes | None = None
+) -> Axes:
+    """Bars, each with its value, lying down so that labels can be read.
+
+    heights  {label: number}, in units of y; x names the labels
+    """
     axes = _axes(axes, title, y, x, size=(6, 0.5 + 0.34 * len(heights)))
     places = axes.barh(list(heights), list(heights.values()), color=COLOURS[0])
     axes.bar_label(places, fmt="%.3g", padding=3)
@@ -88,29 +117,29 @@ def bars(heights, *, y, title, x="", axes=None):
     return axes
 
 
-def pen(lines, *, title, x="x (typical offsets)", y="", axes=None):
-    """Handwriting, one line below the other, in equal scale. lines: {label: strokes, each (points, 2)}; y names the labels."""
+def pen(
+    lines: dict,
+    *,
+    title: str,
+    x: str = "x (typical offsets)",
+    y: str = "",
+    axes: Axes | None = None,
+) -> Axes:
+    """Handwriting, one line below the other, in equal scale.
+
+    lines  {label: strokes, each (points, 2)}; y names the labels
+    """
     lines = {label: [_numpy(stroke) for stroke in strokes] for label, strokes in lines.items()}
     places = [np.concatenate(strokes) for strokes in lines.values()]
-    width, tall = (
-        max(np.ptp(place[:, 0]) for place in places),
-        1.1 * max(np.ptp(place[:, 1]) for place in places) + 1,
-    )
-    inch = min(
-        8 / width, 0.8 / tall
-    )  # of a unit: lines fill the width, but are not higher than they need to be
+    width = max(np.ptp(place[:, 0]) for place in places)
+    tall = 1.1 * max(np.ptp(place[:, 1]) for place in places) + 1
+    inch = min(8 / width, 0.8 / tall)  # of a unit: lines fill the width, but are never very high
     axes = _axes(axes, title, x, y, size=(max(width * inch, 3) + 1, tall * inch * len(lines) + 0.8))
     for row, strokes in enumerate(lines.values()):
         for stroke in strokes:
             dot = {"marker": ".", "markersize": 2} if len(stroke) == 1 else {}
-            axes.plot(
-                stroke[:, 0],
-                stroke[:, 1] - row * tall,
-                color="black",
-                linewidth=1.1,
-                solid_capstyle="round",
-                **dot,
-            )
+            style = {"color": "black", "linewidth": 1.1, "solid_capstyle": "round", **dot}
+            axes.plot(stroke[:, 0], stroke[:, 1] - row * tall, **style)
     axes.set_yticks([-row * tall for row in range(len(lines))], [str(label) for label in lines])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines["left"].set_visible(False)
@@ -124,28 +153,32 @@ class _Html(str):
     _repr_html_ = str.__str__
 
 
-def tokens(pieces, title=""):
-    """A text's tokens, each in a box of its own, for the notebook to show. pieces: list of byte strings, such as [tokenizer.decode([i]) for i in ids].
+_BOX = (
+    "border:1px solid #333;border-radius:3px;padding:0 1px;margin:1px 0;color:#000;"
+    "display:inline-block;line-height:1.3;background:"
+)
+_VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"})
 
-    Neighbours differ in shade, and every token has a border: no colour need be told apart. Blanks show as ␣, newlines as ↵, bytes that are no
-    character by themselves as their hexadecimal number. Hovering shows the bytes.
+
+def tokens(pieces: list[bytes], title: str = "") -> str:
+    """A text's tokens, each in a box of its own, for the notebook to show.
+
+    pieces  list of byte strings, such as [tokenizer.decode([i]) for i in ids]
+
+    Neighbours differ in shade, and every token has a border: no colour need be told apart. Blanks
+    show as ␣, newlines as ↵, bytes that are no character by themselves as their hexadecimal number.
+    Hovering shows the bytes.
     """
-    style = "border:1px solid #333;border-radius:3px;padding:0 1px;margin:1px 0;color:#000;display:inline-block;line-height:1.3;background:"
     boxes = []
     for i, piece in enumerate(pieces):
         try:
-            text = (
-                piece.decode()
-                .replace(" ", "␣")
-                .replace("\n", "↵")
-                .replace("\t", "⇥")
-                .replace("\r", "␍")
-            )
+            text = piece.decode().translate(_VISIBLE)
         except UnicodeDecodeError:
             text = " ".join(f"{byte:02X}" for byte in piece)
+        hover, shade = html.escape(repr(piece)), ("#cfe8fa", "#fdebc8")[i % 2]
         newline = "<br>" if piece.endswith(b"\n") else ""
         boxes.append(
-            f'<span title="{html.escape(repr(piece))}" style="{style}{("#cfe8fa", "#fdebc8")[i % 2]}">{html.escape(text)}</span>{newline}'
+            f'<span title="{hover}" style="{_BOX}{shade}">{html.escape(text)}</span>{newline}'
         )
     head = f"<b>{html.escape(title)}</b><br>" if title else ""
     return _Html(f'<div style="font-family:monospace">{head}{"".join(boxes)}</div>')
