@@ -1,324 +1,241 @@
-"""Byte-pair encoding, fast: the same pieces, merges and tokens as the definition, and a Tokenizer that reads and writes the files people have.
+"""Byte-pair encoding, fast: the same merges, tokens and pieces as the definition.
 
-Words are those of minilib/naive/bpe.py. No tensors here: dictionaries, lists and arrays, organised so that each step touches only what it changes.
-Not here: Unicode normalisation (it would break the round trip), models other than byte-level BPE.
+Words are those of minilib/naive/bpe.py. No tensors here: dictionaries, lists and arrays, organised
+so that each step touches only what it changes. For whole texts see minilib/tokenizer.py.
 """
 
 import functools
 import heapq
 import itertools
-import os
-import pathlib
 import re
-import tempfile
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from minilib import twin
 from minilib.naive import bpe as naive
-from minilib.naive.bpe import GPT2, PATTERNS, RAW, vocabulary
-
-__all__ = [
-    "GPT2",
-    "PATTERNS",
-    "RAW",
-    "Tokenizer",
-    "encode_by_merges",
-    "encode_by_rank",
-    "merges_of",
-    "pretokenize",
-    "train",
-    "vocabulary",
-]
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-# Where a text may be cut without changing its pieces: before white space, but after newlines that symbols (or a symbol and "/") draw to themselves.
-# Words repeat, so the real pattern runs on the distinct stretches only.
-_NEWLINES = r"\s*[\r\n]|[^\S\r\n]*\S+{}(?:\s*[\r\n])?|\s+"
-_STRETCHES = {
-    PATTERNS["gpt2"]: r"\s*\S+|\s+",
-    PATTERNS["cl100k"]: _NEWLINES.format(""),
-    PATTERNS["tekken"]: _NEWLINES.format(r"(?:[\r\n]+/\S*)*"),
-}
-
-
-@functools.cache
-def _compiled(pattern, stop):
-    try:
-        return re.compile(naive.translate(pattern, stop))
-    except (re.error, OverflowError) as error:
-        raise ValueError(
-            f"pattern must be a regular expression, got {pattern!r}: {error}"
-        ) from None
-
-
-def _regex(pattern, text):
-    """The smallest compiled form that is right for this text: `re` looks up BMP characters in a table and searches the others one range at a time."""
-    return _compiled(
-        pattern, 128 if text.isascii() else 0x10000 if max(text) < "\U00010000" else 0x110000
-    )
-
-
-def _stretches(text, pattern, block=1 << 13):
-    """Lists of stretches of the text, a block at a time, such that the pieces of the stretches are the pieces of the text."""
-    if pattern not in _STRETCHES:
-        yield [text]  # a pattern of the user's own may look anywhere
-        return
-    regex, start = _compiled(_STRETCHES[pattern], 0x110000), 0
-    while start < len(text):
-        found = regex.findall(text, start, start + block)
-        end = start + block
-        if end < len(text):
-            if len(found) < 3:  # a stretch longer than the block
-                block *= 2
-                continue
-            end -= len(found.pop()) + len(
-                found.pop()
-            )  # the end of the block may have cut the last word, or the blanks after it
-        yield found
-        start = end
-
-
-@functools.cache
-def _cutter(pattern):
-    """The function stretch -> its pieces."""
-    if pattern in _STRETCHES:
-        simple = _compiled(pattern, 128).findall
-        return lambda stretch: (
-            simple(stretch) if stretch.isascii() else _regex(pattern, stretch).findall(stretch)
-        )
-
-    def cut(stretch):
-        pieces, end = [], 0
-        for match in _regex(pattern, stretch).finditer(stretch) if stretch else ():
-            if match[0]:
-                pieces += (stretch[end : match.start()], match[0])
-                end = match.end()
-        return [piece for piece in (*pieces, stretch[end:]) if piece]
-
-    return cut
-
-
-@twin(naive.pretokenize, differentiable=False)
-def pretokenize(text, pattern):
-    """The pieces of a text (str): the matches of a pattern, from left to right, and whatever lies between them.
-
-    The pattern runs once on each distinct stretch between safe cuts; a pattern of your own runs on the whole text.
-    Raises ValueError for a pattern that is no regular expression or names unknown classes.
-    """
-    cut = functools.cache(_cutter(pattern))
-    return [
-        piece
-        for stretches in _stretches(text, pattern)
-        for stretch in stretches
-        for piece in cut(stretch)
-    ]
-
+from minilib.naive.bpe import GPT2, PATTERNS, RAW, vocabulary  # noqa: F401  (GPT2, vocabulary)
 
 # -- training --------------------------------------------------------------------------------------
 
-_BITS = 21  # a pair of ids in one integer: up to two million tokens
-_LOW, _PAIR = (1 << _BITS) - 1, (1 << 2 * _BITS) - 1
+# A pair of ids is one integer, left << 21 | right: it sorts like (left, right) and is quicker to
+# look up. So there may be two million tokens. place << 42 | pair sorts by place first.
+_BITS, _PAIR_BITS = 21, 42
+_RIGHT, _PAIR = (1 << _BITS) - 1, (1 << _PAIR_BITS) - 1
 
 
 @twin(naive.train, differentiable=False)
-def train(pieces, merges, tie="smallest", alphabet=RAW):
-    """Learn merges: over and over, the most frequent pair of neighbours inside the pieces becomes a new symbol.
+def train(pieces, merges: int, tie: str = "smallest", alphabet: bytes = RAW) -> list:
+    """Learn merges: again and again, the most frequent pair of neighbours becomes a new symbol.
 
     pieces    list of byte strings in the order of the text, or {piece: how often}
     merges    how many to learn; fewer come back if no pair is left
-    tie       of equally frequent pairs take the "smallest" (left id, right id), or the "first" one met in the text
+    tie       of equally frequent pairs take the "smallest" (left id, right id), or the "first"
+              one met in the text
     alphabet  the bytes in the order of their ids; naive.bpe.GPT2 gives the ties of HF's trainer
     returns   [(left id, right id)]; merge k makes id 256 + k
 
-    All distinct pieces lie in one row. A pair keeps its count and the list of its places there, so a merge visits only those: at most
-    as many visits in all as there are bytes. What each new pair counts, the pair it replaces loses. Frequent pairs are merged at all
-    places at once (NumPy), the many rare ones in a plain loop. Counts never rise, so pairs wait in one list per count; whether a pair
-    still has the count of its list is seen when its turn comes. Memory: about 100 bytes per byte of the distinct pieces.
+    Each pair keeps its count and the list of its places among the distinct pieces, so that a merge
+    visits only these. What each new pair counts, the pair that it replaces loses. A place is
+    listed at the start or by a merge beside it, so there are at most as many visits as pairs at the
+    start plus two for each merge at a place: three a byte of the distinct pieces. ("first" looks
+    through a list again if its first place is gone.) Memory: about 100 bytes for each byte.
     """
     if tie not in ("smallest", "first"):
         raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
-    if not 0 <= merges <= _LOW - 256 or sorted(alphabet) != list(RAW):
-        raise ValueError(
-            f"merges must lie in [0, {_LOW - 256}] and alphabet hold each byte once, got {merges} and {len(alphabet)} bytes"
-        )
+    if not 0 <= merges <= _RIGHT - 256:
+        raise ValueError(f"merges must lie in [0, {_RIGHT - 256}], got {merges}")
+    if sorted(alphabet) != list(RAW):
+        raise ValueError(f"alphabet must hold each byte once, got {len(alphabet)} bytes")
     row = _Row(pieces, alphabet)
-    places, count, waiting, levels, now, learned = (
-        {},
-        {},
-        {},
-        [],
-        None,
-        [],
-    )  # pair -> its places, its count; count -> pairs; counts as a heap
-
-    def wait(pair):
-        """Put a pair in the line of its count; in the first rule its earliest place decides its turn there."""
-        level = count[pair]
-        turn = pair if tie == "smallest" else places[pair][0] << 2 * _BITS | pair
-        if level == now:
-            heapq.heappush(waiting[level], turn)
-        elif level in waiting:
-            waiting[level].append(turn)
-        else:
-            waiting[level] = [turn]
-            heapq.heappush(levels, -level)
-
-    for pair, places[pair], count[pair] in row.pairs():
-        wait(pair)
-    while levels and len(learned) < merges:
-        now = -heapq.heappop(levels)
-        line = waiting[now]
-        heapq.heapify(line)
-        while line and len(learned) < merges:
-            pair = heapq.heappop(line) & _PAIR
-            left, right = pair >> _BITS, pair & _LOW
-            if tie == "first" and count[pair] and not row.stands(left, right, places[pair][0]):
-                places[pair] = [i for i in places[pair] if row.stands(left, right, i)]
-                wait(pair)
-            elif count[pair] == now:
-                learned.append((left, right))
-                for new, lost, where, times in row.merge(places[pair], left, right):
-                    places[new], count[new] = where, times
-                    count[lost] -= times
-                    wait(new)
-                del places[pair], count[pair]
-            elif count[pair]:
-                wait(pair)
-            else:
-                del places[pair], count[pair]
-        del waiting[now]
+    pairs = _Pairs(row.pairs(), tie)
+    learned = []
+    while len(learned) < merges and (pair := pairs.most_frequent(row)) is not None:
+        left, right = pair >> _BITS, pair & _RIGHT
+        learned.append((left, right))
+        for new, replaced, places, count in row.merge(left, right, pairs.places[pair]):
+            pairs.add(new, places, count)
+            pairs.count[replaced] -= count
+        del pairs.places[pair], pairs.count[pair]
     return learned
 
 
-_MANY = 100  # places of a pair, from which NumPy is faster than a loop
+class _Pairs:
+    """All pairs with their places and counts, and who comes next.
+
+    Pairs wait in one line for each count: {4: [aa], 2: [ab], 1: [bd, da, ac]}. The line of the
+    highest count is a heap, by ids or by first place. Counts only fall: whether a pair still has
+    the count of its line is seen when its turn comes; if not, it goes to the line of its count.
+    """
+
+    def __init__(self, pairs, tie):
+        self.places, self.count, self.by_place = {}, {}, tie == "first"
+        self.lines, self.counts, self.highest = {}, [], None  # counts: a heap of the negated keys
+        for pair, places, count in pairs:
+            self.add(pair, places, count)
+
+    def add(self, pair, places, count):
+        self.places[pair], self.count[pair] = places, count
+        self._wait(pair)
+
+    def _wait(self, pair):
+        count = self.count[pair]
+        turn = self.places[pair][0] << _PAIR_BITS | pair if self.by_place else pair
+        if count == self.highest:
+            heapq.heappush(self.lines[count], turn)
+        elif count in self.lines:
+            self.lines[count].append(turn)
+        else:
+            self.lines[count] = [turn]
+            heapq.heappush(self.counts, -count)
+
+    def most_frequent(self, row):
+        """The pair to merge next, which stands in no line any more; None if no pair is left."""
+        while line := self._highest_line():
+            pair = heapq.heappop(line) & _PAIR
+            if self.count[pair] == 0:
+                del self.places[pair], self.count[pair]
+                continue
+            moved = self.by_place and not row.holds(pair, self.places[pair][0])
+            if moved:
+                self.places[pair] = [i for i in self.places[pair] if row.holds(pair, i)]
+            if self.count[pair] == self.highest and not moved:
+                return pair
+            self._wait(pair)
+        return None
+
+    def _highest_line(self):
+        """The line of the highest count, None if nobody waits."""
+        while not self.lines.get(self.highest):
+            self.lines.pop(self.highest, None)
+            if not self.counts:
+                return None
+            self.highest = -heapq.heappop(self.counts)
+            heapq.heapify(self.lines[self.highest])
+        return self.lines[self.highest]
+
+
+_MANY = 100  # places of a pair from which NumPy is faster than a loop
 
 
 class _Row:
-    """The distinct pieces one after the other, -1 between them, which no merge crosses.
+    """The distinct pieces one after the other, a gap before and after each, and their weights.
 
-    A token lies on as many places as it has bytes: its id stands at its first place in `symbol` and at its last in `ends`.
-    Both are arrays of Python's, quick to read one by one; `symbols` and `all_ends` are NumPy's views of the same memory.
+    A token lies on as many places as it has bytes. Its id stands at its first place in `first` and
+    at its last place in `last`; what stands in between means nothing. So the token after the one
+    at i is first[i + its size], and the token before it is last[i - 1]. Here abc, three times in
+    the text, and aab, once, after a b became A; gaps are -1:
+
+        place     0   1   2   3   4   5   6   7   8
+        first    -1   A   .   c  -1   a   A   .  -1
+        last     -1   .   A   c  -1   a   .   A  -1
+        weight    0   3   3   3   3   1   1   1   1      A c counts 3, a A counts 1
+
+    `firsts` and `lasts` are NumPy's views of the two arrays, for work at all places at once.
     """
 
     def __init__(self, pieces, alphabet):
         counted = Counter(pieces)
-        lengths = np.fromiter(map(len, counted), np.int64, len(counted))
+        sizes = np.fromiter(map(len, counted), np.int64, len(counted)) + 1  # with the gap after it
+        joined = b"\0".join([b"", *counted, b""]) or b"\0"
         number = np.argsort(np.frombuffer(bytes(alphabet), np.uint8))
-        row = number[np.frombuffer(b"\0".join([b"", *counted, b""]) or b"\0", np.uint8)]
-        row[np.cumsum([0, *(lengths + 1)])[: len(row)]] = -1
-        self.symbol, self.ends = array("q", row.tobytes()), array("q", row.tobytes())
-        self.symbols, self.all_ends = (
-            np.frombuffer(self.symbol, np.int64),
-            np.frombuffer(self.ends, np.int64),
-        )
-        self.weights = np.repeat(
-            [0, *counted.values()], [1, *(lengths + 1)]
-        )  # of each place: how often its piece comes
-        self.weigh, self.size = self.weights.tolist().__getitem__, [1] * 256
+        row = number[np.frombuffer(joined, np.uint8)]
+        row[np.cumsum([0, *sizes])[: len(row)]] = -1
+        self.first, self.last = array("q", row.tobytes()), array("q", row.tobytes())
+        self.firsts = np.frombuffer(self.first, np.int64)
+        self.lasts = np.frombuffer(self.last, np.int64)
+        self.weights = np.repeat([0, *counted.values()], [1, *sizes])
+        self.weight = self.weights.tolist()
+        self.size = [1] * 256  # of each token, in bytes
 
     def pairs(self):
         """All pairs of bytes, each as (pair, its places, its count)."""
-        left, right = self.symbols[:-1], self.symbols[1:]
-        at = np.flatnonzero((left >= 0) & (right >= 0))
-        return [
-            (key >> 8 << _BITS | key & 255, where, count)
-            for key, where, count in self._grouped(left[at] << 8 | right[at], at)
-        ]
+        left, right = self.firsts[:-1], self.firsts[1:]
+        places = np.flatnonzero((left >= 0) & (right >= 0))
+        groups = self._grouped(left[places] << 8 | right[places], places)
+        return [(key >> 8 << _BITS | key & 255, at, count) for key, at, count in groups]
 
-    def stands(self, left, right, i):
-        return self.symbol[i] == left and self.symbol[i + self.size[left]] == right
+    def holds(self, pair, i):
+        left, right = pair >> _BITS, pair & _RIGHT
+        return self.first[i] == left and self.first[i + self.size[left]] == right
 
-    def merge(self, where, left, right):
-        """Join a pair at all its places. Returns [(new pair, the pair it replaces, its places, its count)], some of them gone again by the end of a run such as a a a a."""
-        symbol, ends, size = self.symbol, self.ends, self.size
-        new, step, whole = len(size), size[left], size[left] + size[right]
-        size.append(whole)
-        if len(where) > _MANY:
-            return self._merge_many(np.array(where), left, right, new)
-        befores, afters = {}, {}
-        for i in where:
-            if (
-                symbol[i] != left or symbol[i + step] != right
-            ):  # another merge took it, or in a a a this one did
-                continue
-            after = i + whole
-            x, y = ends[i - 1], symbol[after]
-            symbol[i] = ends[after - 1] = new
-            symbol[i + step] = -2
+    def merge(self, left, right, places):
+        """Join a pair: [(new pair, the pair that it replaces, its places, its count)].
+
+        By the end of a run, such as a a a a, some of these places are gone again.
+        """
+        new, step = len(self.size), self.size[left]
+        whole = step + self.size[right]
+        self.size.append(whole)
+        if len(places) > _MANY:
+            return self._merge_at_once(left, right, new, np.array(places))
+        first, last, size, weight = self.first, self.last, self.size, self.weight.__getitem__
+        before, after = defaultdict(list), defaultdict(list)  # token: places where it is beside new
+        for i in places:
+            if first[i] != left or first[i + step] != right:
+                continue  # another merge took it, or in a a a this one did
+            x, y = last[i - 1], first[i + whole]
+            first[i] = last[i + whole - 1] = new
+            first[i + step] = -2
             if x >= 0:
-                if x in befores:
-                    befores[x].append(i - size[x])
-                else:
-                    befores[x] = [i - size[x]]
+                before[x].append(i - size[x])
             if y >= 0:
-                if y in afters:
-                    afters[y].append(i)
-                else:
-                    afters[y] = [i]
-        found = [
-            (new << _BITS | y, right << _BITS | y, at, sum(map(self.weigh, at)))
-            for y, at in afters.items()
-        ]
-        return found + [
-            (x << _BITS | new, x << _BITS | left, at, sum(map(self.weigh, at)))
-            for x, at in befores.items()
-        ]
+                after[y].append(i)
+        found = []
+        for y, at in after.items():
+            found.append((new << _BITS | y, right << _BITS | y, at, sum(map(weight, at))))
+        for x, at in before.items():
+            found.append((x << _BITS | new, x << _BITS | left, at, sum(map(weight, at))))
+        return found
 
-    def _merge_many(self, where, left, right, new):
-        """The same at all places at once."""
+    def _merge_at_once(self, left, right, new, places):
+        """The same in NumPy, for many places."""
         step, whole = self.size[left], self.size[new]
-        where = where[(self.symbols[where] == left) & (self.symbols[where + step] == right)]
-        if left == right:  # of overlapping pairs every other one, from the first of the run
-            order = np.arange(len(where))
-            begins = np.diff(where, prepend=-whole) != step
-            where = where[(order - np.maximum.accumulate(np.where(begins, order, 0))) % 2 == 0]
-        self.symbols[where] = self.all_ends[where + whole - 1] = new
-        self.symbols[where + step] = -2
-        x, y = self.all_ends[where - 1], self.symbols[where + whole]
-        before, after = (
-            (x >= 0) & (x != new),
-            y >= 0,
-        )  # new new is found from its left side, where right left was
-        x = x[before]
-        found = [
-            (x << _BITS | new, x << _BITS | left, *rest)
-            for x, *rest in self._grouped(
-                x, where[before] - [self.size[token] for token in x.tolist()]
-            )
-        ]
-        return found + [
-            (new << _BITS | y, right << _BITS | (left if y == new else y), *rest)
-            for y, *rest in self._grouped(y[after], where[after])
-        ]
+        places = places[(self.firsts[places] == left) & (self.firsts[places + step] == right)]
+        if left == right:  # a a a a a has the pair at 0 1 2 3, of which 0 2 stay: every other one
+            index = np.arange(len(places))
+            begins = np.diff(places, prepend=-whole) != step
+            begin = np.maximum.accumulate(np.where(begins, index, 0))  # of each one's run
+            places = places[(index - begin) % 2 == 0]
+        self.firsts[places] = self.lasts[places + whole - 1] = new
+        self.firsts[places + step] = -2
+        x, y = self.lasts[places - 1], self.firsts[places + whole]
+        before, after = (x >= 0) & (x != new), y >= 0  # new new is found from its left one alone
+        sizes = np.array([self.size[token] for token in x[before].tolist()], np.int64)
+        found = []
+        for token, *rest in self._grouped(y[after], places[after]):
+            replaced = right << _BITS | (left if token == new else token)
+            found.append((new << _BITS | token, replaced, *rest))
+        for token, *rest in self._grouped(x[before], places[before] - sizes):
+            found.append((token << _BITS | new, token << _BITS | left, *rest))
+        return found
 
     def _grouped(self, keys, places):
         """(key, its places, their weight) for each different key."""
         if not len(keys):
-            return ()
-        both = np.sort(keys << 2 * _BITS | places)  # one sort of integers is faster than argsort
-        keys, places = both >> 2 * _BITS, both & _PAIR
+            return []
+        both = np.sort(keys << 42 | places)  # one sort of integers is faster than argsort
+        keys, places = both >> 42, both & (1 << 42) - 1
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        counts, places = np.add.reduceat(self.weights[places], starts).tolist(), places.tolist()
-        ends = [*starts[1:].tolist(), len(places)]
-        return [
-            (key, places[i:j], count)
-            for key, i, j, count in zip(
-                keys[starts].tolist(), starts.tolist(), ends, counts, strict=True
-            )
-        ]
+        counts = np.add.reduceat(self.weights[places], starts).tolist()
+        places, bounds = places.tolist(), [*starts.tolist(), len(places)]
+        groups = [places[i:j] for i, j in itertools.pairwise(bounds)]
+        return list(zip(keys[starts].tolist(), groups, counts, strict=True))
 
 
 # -- encoding --------------------------------------------------------------------------------------
 
-_NEVER = 1 << 62
+_NEVER = 1 << 62  # the rank of a pair that does not merge
 
 
-def _join(piece, rank):
-    """The tokens of a piece; rank((left, right), default) as dict.get. Two ways, the same result: short pieces list all ranks, long ones use a heap."""
+def join(piece: bytes, rank: Callable) -> list:
+    """The tokens of a piece: again and again the pair of lowest rank is joined, the leftmost first.
+
+    rank   function ((left token, right token), default) -> number, as a dictionary's get
+    Short pieces keep all ranks in a list, O(n²); long ones in a heap, O(n log n).
+    """
     tokens = [piece[i : i + 1] for i in range(len(piece))]
     if len(tokens) > 200:
         return _join_long(tokens, rank)
@@ -335,344 +252,147 @@ def _join(piece, rank):
 
 
 def _join_long(tokens, rank):
-    """O(n log n): a linked list of tokens and a heap of (rank, place), in which what has changed since is found out when it comes up."""
+    """A linked list of tokens and a heap of rank << 32 | place, checked when it comes up.
+
+    The token after the one at i is tokens[after[i]]; one that was joined to the left is b"".
+    """
     n = len(tokens)
     after, before = list(range(1, n + 1)), list(range(-1, n - 1))
     ranks = [*map(rank, itertools.pairwise(tokens), itertools.repeat(_NEVER)), _NEVER]
     heap = [r << 32 | i for i, r in enumerate(ranks) if r < _NEVER]
     heapq.heapify(heap)
     while heap:
-        turn = heapq.heappop(heap)
-        i = turn & 0xFFFFFFFF
-        if ranks[i] != turn >> 32:
+        entry = heapq.heappop(heap)
+        i = entry & 0xFFFFFFFF
+        if ranks[i] != entry >> 32:
             continue
-        j = after[i]
+        j, k = after[i], after[after[i]]
         tokens[i] += tokens[j]
         tokens[j], ranks[j] = b"", _NEVER
-        after[i] = k = after[j]
+        after[i] = k
         if k < n:
             before[k] = i
         for left, right in ((before[i], i), (i, k)):
             if left >= 0:
-                ranks[left] = r = (
-                    rank((tokens[left], tokens[right]), _NEVER) if right < n else _NEVER
-                )
-                if r < _NEVER:
-                    heapq.heappush(heap, r << 32 | left)
+                known = right < n
+                ranks[left] = rank((tokens[left], tokens[right]), _NEVER) if known else _NEVER
+                if ranks[left] < _NEVER:
+                    heapq.heappush(heap, ranks[left] << 32 | left)
     return [token for token in tokens if token]
 
 
-def _ranks_of_merges(merges):
-    return {pair: k for k, pair in reversed(list(enumerate(merges)))}.get
+def rank_of_merges(merges: list) -> Callable:
+    """The rank for `join` by merges [(left token, right token)]: their order."""
+    return {pair: k for k, pair in reversed(list(enumerate(merges)))}.get  # listed twice: the first
 
 
-def _ranks_of_tokens(tokens):
+def rank_of_tokens(tokens: list) -> Callable:
+    """The rank for `join` by the vocabulary alone: the place of the token that two make."""
     ranks = {token: k for k, token in enumerate(tokens)}
     return lambda pair, default: ranks.get(pair[0] + pair[1], default)
 
 
 @twin(naive.encode_by_merges, differentiable=False)
-def encode_by_merges(piece, merges):
-    """A piece (bytes) as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
-    return _join(piece, _ranks_of_merges(merges))
+def encode_by_merges(piece: bytes, merges: list) -> list:
+    """A piece as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
+    return join(piece, rank_of_merges(merges))
 
 
 @twin(naive.encode_by_rank, differentiable=False)
-def encode_by_rank(piece, tokens):
-    """A piece as tokens, by the vocabulary alone, in its order: two neighbours may join if together they are a token. tiktoken's rule.
+def encode_by_rank(piece: bytes, tokens: list) -> list:
+    """A piece as tokens, by the vocabulary alone: two join if together they are a token.
 
-    A piece that is itself a token is taken whole, even if no joining leads there.
+    This is tiktoken's rule. A piece that is itself a token is taken whole, whatever joining gives.
     """
-    return [piece] if piece in set(tokens) else _join(piece, _ranks_of_tokens(tokens))
+    return [piece] if piece in set(tokens) else join(piece, rank_of_tokens(tokens))
 
 
 @twin(naive.merges_of, differentiable=False)
-def merges_of(tokens):
-    """The merges [(left token, right token)] behind a vocabulary in the order of learning: how do the earlier tokens spell each one?
+def merges_of(tokens: list) -> list:
+    """The merges [(left token, right token)] behind a vocabulary, in the order of learning.
 
-    Raises ValueError for a token that they do not spell in two parts. Training makes none such.
+    Raises ValueError for a token that the earlier ones do not spell in two parts.
     """
     known, merges = {}, []
     rank = lambda pair, default: known.get(pair[0] + pair[1], default)
     for k, token in enumerate(tokens):
         if len(token) > 1:
-            parts = _join(token, rank)
+            parts = join(token, rank)
             if len(parts) != 2:
-                raise ValueError(
-                    f"token {k}, {token!r}, has no merge: the tokens before it spell it as {parts}"
-                )
+                raise ValueError(f"token {k}, {token!r}, has no merge: earlier ones spell {parts}")
             merges.append((parts[0], parts[1]))
         known[token] = k
     return merges
 
 
-# -- the tokenizer ---------------------------------------------------------------------------------
+# -- pieces ----------------------------------------------------------------------------------------
+
+# Where a text may be cut without changing its pieces: before white space, but after newlines that
+# symbols (or a symbol and "/") draw to themselves. Only distinct stretches need the real pattern.
+_NEWLINES = r"\s*[\r\n]|[^\S\r\n]*\S+{}(?:\s*[\r\n])?|\s+"
+_STRETCHES = {
+    PATTERNS["gpt2"]: r"\s*\S+|\s+",
+    PATTERNS["cl100k"]: _NEWLINES.format(""),
+    PATTERNS["tekken"]: _NEWLINES.format(r"(?:[\r\n]+/\S*)*"),
+}
 
 
-class _Cache(dict):
-    """text -> its ids, worked out when first asked for. Words repeat, so most are asked for again; long ones are not kept, nor more than half a million."""
+@twin(naive.pretokenize, differentiable=False)
+def pretokenize(text: str, pattern: str) -> list:
+    """The pieces of a text: a pattern's matches from left to right, and what lies between.
 
-    def __init__(self, work):
-        self.work = work
-
-    def __missing__(self, text):
-        ids = self.work(text)
-        if len(self) >= 1 << 19:
-            self.clear()
-        if len(text) <= 256:
-            self[text] = ids
-        return ids
-
-
-class Tokenizer:
-    r"""Text to ids and back; bytes come back exactly, whatever they are.
-
-    tokens    all tokens as bytes in the order of their ranks, the 256 single bytes among them
-    merges    [(left token, right token)], applied in this order; None: encode by rank, as tiktoken does
-    pattern   what cuts the text into pieces: "gpt2", "cl100k", "tekken", or a regular expression, with \p{L} and the like
-    specials  {text: id}, found in a text only when `encode` is told to look for them
-    ids       the id of each token, rising; default: its rank
-    whole     take a piece that is a token as it is, without merging. Encoding by rank always does
-
-    Tokenizer.train learns one, Tokenizer.load reads one. Raises ValueError for arguments that contradict each other.
+    The pattern runs once on each distinct stretch between safe cuts; a pattern of your own, on the
+    whole text. Raises ValueError if it is no regular expression or names unknown classes.
     """
+    cut = functools.cache(cutter(pattern))
+    flat = itertools.chain.from_iterable(stretches(text, pattern))
+    return [piece for stretch in flat for piece in cut(stretch)]
 
-    def __init__(
-        self, tokens, merges=None, *, pattern="gpt2", specials=None, ids=None, whole=False
-    ):
-        self.tokens, self.merges = (
-            list(tokens),
-            None if merges is None else [tuple(pair) for pair in merges],
-        )
-        self.pattern, self.specials = PATTERNS.get(pattern, pattern), dict(specials or {})
-        self.ids, self.whole = (
-            list(range(len(self.tokens)) if ids is None else ids),
-            whole or merges is None,
-        )
-        self._check()
-        self._id = dict(zip(self.tokens, self.ids, strict=True))
-        self._bytes = dict(zip(self.ids, self.tokens, strict=True)) | {
-            i: text.encode() for text, i in self.specials.items()
-        }
-        self._rank = (
-            _ranks_of_tokens(self.tokens) if merges is None else _ranks_of_merges(self.merges)
-        )
-        self._pieces = _Cache(self._piece)
-        cut = _cutter(self.pattern)
-        self._stretches = _Cache(
-            lambda stretch: tuple([i for piece in cut(stretch) for i in self._pieces[piece]])
-        )
 
-    def _check(self):
-        known, taken = set(self.tokens), {*self.ids, *self.specials.values()}
-        if missing := [byte for byte in RAW if bytes([byte]) not in known]:
-            raise ValueError(
-                f"tokens must hold every single byte, {len(missing)} are missing, the first is {missing[0]:#04x}"
-            )
-        if len(known) < len(self.tokens) or b"" in known:
-            raise ValueError(
-                f"tokens must differ and not be empty, got {Counter(self.tokens).most_common(1)[0]}"
-            )
-        for left, right in self.merges or ():
-            if not {left, right, left + right} <= known:
-                raise ValueError(
-                    f"merges must make a token of two tokens, got {left!r} and {right!r}"
-                )
-        if len(self.ids) != len(self.tokens) or any(
-            a >= b for a, b in itertools.pairwise([-1, *self.ids])
-        ):
-            raise ValueError(
-                f"ids must rise from 0 or more, one for each of {len(self.tokens)} tokens, got {self.ids[:3]}…"
-            )
-        if len(taken) < len(self.ids) + len(self.specials) or min(taken) < 0:
-            raise ValueError(f"specials must have ids of their own, got {self.specials}")
-        if not all(_text(mark) for mark in self.specials):
-            raise ValueError("specials must not be empty strings")
-        _compiled(self.pattern, 128)
-
-    @classmethod
-    def train(cls, text, vocab_size, *, pattern="gpt2", tie="smallest", alphabet=RAW, specials=()):
-        """Learn a tokenizer: 256 bytes, vocab_size − 256 − len(specials) merges, then the special tokens.
-
-        text  str or bytes, or a list of them: no piece crosses from one to the next
-        Fewer merges if no pair is left. `tie` and `alphabet` as for `train`. Raises ValueError for a vocab_size without room for bytes and special tokens.
-        """
-        room = vocab_size - 256 - len(specials)
-        if room < 0:
-            raise ValueError(
-                f"vocab_size must be at least 256 + {len(specials)} special tokens, got {vocab_size}"
-            )
-        pattern, stretches, pieces = PATTERNS.get(pattern, pattern), Counter(), Counter()
-        for part in [text] if isinstance(text, (str, bytes)) else text:
-            for some in _stretches(_text(part), pattern):
-                stretches.update(some)
-        cut = _cutter(pattern)
-        for stretch, times in stretches.items():
-            for piece in cut(stretch):
-                pieces[piece] += times
-        merges = train({_raw(piece): times for piece, times in pieces.items()}, room, tie, alphabet)
-        tokens = vocabulary(merges, alphabet)
-        marks = {mark: len(tokens) + k for k, mark in enumerate(specials)}
-        return cls(
-            tokens,
-            [(tokens[left], tokens[right]) for left, right in merges],
-            pattern=pattern,
-            specials=marks,
-        )
-
-    @property
-    def vocab_size(self):
-        """One more than the largest id: the rows that an embedding needs."""
-        return 1 + max(self.ids[-1], *self.specials.values(), 0)
-
-    def encode(self, text, allowed=()):
-        """str or bytes -> list of ids. `allowed`: special tokens to look for, or "all"; by default their text is ordinary text.
-
-        Bytes may be anything. Raises ValueError for a str with lone surrogates, which has no UTF-8, and for an unknown special token.
-        """
-        text, allowed = _text(text), self.specials if allowed == "all" else allowed
-        if unknown := [mark for mark in allowed if mark not in self.specials]:
-            raise ValueError(
-                f"allowed must be 'all' or some of {list(self.specials)}, got {unknown[0]!r}"
-            )
-        marks = "|".join(
-            map(re.escape, sorted(allowed, key=len, reverse=True))
-        )  # the longest one wins
-        ids = []
-        for part in re.split(f"({marks})", text) if marks else [text]:
-            if marks and part in allowed:
-                ids.append(self.specials[part])
+def stretches(text: str, pattern: str, size: int = 1 << 13) -> Iterator[list]:
+    """Stretches whose pieces are the text's, in lists that cover about `size` characters each."""
+    if pattern not in _STRETCHES:
+        yield [text]  # a pattern of the user's own may look anywhere
+        return
+    regex, start = _compiled(_STRETCHES[pattern], naive.END), 0
+    while start < len(text):
+        end = start + size
+        found = regex.findall(text, start, end)
+        if end < len(text):
+            if len(found) < 3:  # a stretch longer than the block
+                size *= 2
                 continue
-            for stretches in _stretches(part, self.pattern):
-                ids += itertools.chain.from_iterable(map(self._stretches.__getitem__, stretches))
-        return ids
-
-    def _piece(self, piece):
-        piece = _raw(piece)
-        return (
-            (self._id[piece],)
-            if self.whole and piece in self._id
-            else tuple([self._id[token] for token in _join(piece, self._rank)])
-        )
-
-    def decode(self, ids):
-        """ids -> bytes. Raises ValueError for an id that is no token's."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        try:
-            return b"".join(map(self._bytes.__getitem__, ids))
-        except KeyError as error:
-            raise ValueError(
-                f"ids must be ids of tokens, in [0, {self.vocab_size}), got {error.args[0]!r}"
-            ) from None
-
-    def save(self, path):
-        """Write a file, whole or not at all; its name says in which format.
-
-        *.tiktoken       tiktoken's rank file. No place for pattern and special tokens: give them again to `load`
-        *tekken*.json    Mistral's. Special tokens come before all others
-        any other .json  HF's tokenizer.json
-        Raises ValueError where the format cannot keep what the tokenizer does.
-        """
-        path = pathlib.Path(path)
-        if path.suffix not in (".json", ".tiktoken"):
-            raise ValueError(f"path must end in .json or .tiktoken, got {path.name!r}")
-        keeps_merges = path.suffix == ".json" and "tekken" not in path.name
-        merges = self.merges
-        if merges is None and keeps_merges:
-            merges = _spellings(self.tokens)
-        elif (
-            merges is not None
-            and not keeps_merges
-            and merges not in (_merges_or_none(self.tokens), _spellings(self.tokens))
-        ):
-            raise ValueError(
-                f"{path.name} would keep ranks alone, and the merges do not follow from them: save as tokenizer.json"
-            )
-        write = (
-            naive.write_tokenizer_json
-            if keeps_merges
-            else naive.write_tekken
-            if path.suffix == ".json"
-            else naive.write_ranks
-        )
-        content = write(
-            tokens=self.tokens,
-            ids=self.ids,
-            pattern=self.pattern,
-            specials=self.specials,
-            merges=merges,
-            whole=self.whole,
-        )
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            whole = pathlib.Path(folder) / path.name
-            whole.write_bytes(content.encode())
-            os.replace(whole, path)
-
-    @classmethod
-    def load(cls, path, *, pattern=None, specials=None):
-        """Read a file of one of the formats of `save`, or GPT-2's vocab.bpe; what it holds tells which.
-
-        pattern, specials  needed (specials only if there are any) for rank files and vocab.bpe, which have no place for them
-        Raises ValueError, naming the line, for a file that is damaged, truncated or names something twice.
-        """
-        path = pathlib.Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            is_json = text.lstrip()[:1] == "{"
-            read = (
-                naive.read_json
-                if is_json
-                else naive.read_merges
-                if text[:1] == "#"
-                else naive.read_ranks
-            )
-            found = read(text)
-            if not is_json and pattern is None:
-                raise ValueError("this format holds no pattern: give one, such as pattern='gpt2'")
-            given = {
-                name: value
-                for name, value in (("pattern", pattern), ("specials", specials))
-                if value is not None
-            }
-            return cls(**(found | given))
-        except OSError as error:
-            raise ValueError(
-                f"path must be a readable file, got {str(path)!r}: {error.strerror}"
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
+            # the end of the block may have cut the last word, or the blanks after it
+            end -= len(found.pop()) + len(found.pop())
+        yield found
+        start = end
 
 
-def _text(text):
-    """str as it is, bytes as str: bytes that are no UTF-8 become lone surrogates, which no pattern takes for letters, and `_raw` undoes it."""
-    if not isinstance(text, str):
-        return str(text, "utf-8", "surrogateescape")
+@functools.cache
+def cutter(pattern: str) -> Callable:
+    """The function stretch -> its pieces."""
+    complete = pattern in _STRETCHES  # its matches leave nothing between them
+    regex_of_ascii = _compiled(pattern, 128)
+
+    def cut(stretch):
+        regex = regex_of_ascii
+        if not stretch.isascii():  # `re` finds characters below 0x10000 in a table, others slowly
+            regex = _compiled(pattern, 0x10000 if max(stretch) < "\U00010000" else naive.END)
+        if complete:
+            return regex.findall(stretch)
+        pieces, end = [], 0
+        for match in regex.finditer(stretch):
+            if match[0]:
+                pieces += (stretch[end : match.start()], match[0])
+                end = match.end()
+        return [piece for piece in (*pieces, stretch[end:]) if piece]
+
+    return cut
+
+
+@functools.cache
+def _compiled(pattern, stop):
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"text must be str that UTF-8 can write, got the lone surrogate {text[error.start]!r} at {error.start}; bytes may be anything"
-        ) from None
-    return text
-
-
-def _raw(piece):
-    return piece.encode("utf-8", "surrogateescape")
-
-
-def _merges_or_none(tokens):
-    try:
-        return merges_of(tokens)
-    except ValueError:
-        return None
-
-
-def _spellings(tokens):
-    """Every way to join two tokens to one, in the order of that one: merges that do what encoding by rank does."""
-    known = set(tokens)
-    return [
-        (token[:i], token[i:])
-        for token in tokens
-        for i in range(1, len(token))
-        if token[:i] in known and token[i:] in known
-    ]
+        return re.compile(naive.translate(pattern, stop))
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"pattern must be a regular expression: {pattern!r}: {error}") from None

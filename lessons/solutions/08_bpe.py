@@ -11,18 +11,16 @@ planted = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]
 
 def my_dropout(piece, merges, p, u):
     rank = {pair: k for k, pair in enumerate(merges)}
-    tokens, round = [bytes([byte]) for byte in piece], 0
-    while True:
-        left = [
-            i
-            for i in range(len(tokens) - 1)
-            if (tokens[i], tokens[i + 1]) in rank and u(round, i) >= p
-        ]
+    tokens = [bytes([byte]) for byte in piece]
+    for round in itertools.count():
+        left = []  # the places of pairs that this round does not drop
+        for i, pair in enumerate(itertools.pairwise(tokens)):
+            if pair in rank and u(round, i) >= p:
+                left.append(i)
         if not left:
             return tokens
         i = min(left, key=lambda i: rank[tokens[i], tokens[i + 1]])
         tokens = [*tokens[:i], tokens[i] + tokens[i + 1], *tokens[i + 2 :]]
-        round += 1
 
 
 def uniform(round, place):
@@ -31,31 +29,25 @@ def uniform(round, place):
 
 def dropout_cases(rng):
     merges = [(b"a", b"b"), (b"ab", b"c"), (b"c", b"a"), (b"abc", b"ab")]
-    for piece, p in itertools.product(
-        [b"", b"a", b"abcab", b"cabcabcab"], [0.0, 0.3, 0.6, 1.0]
-    ):
+    pieces = [b"", b"a", b"abcab", b"cabcabcab"]
+    for piece, p in itertools.product(pieces, [0.0, 0.3, 0.6, 1.0]):
         yield piece, merges, p, uniform
 
 
 def my_parting():
-    # aaa is made of a and aa, but the leftmost aa goes first and leaves aa a: no merge; by rank aa + a spell the token aaa
+    # By merges the leftmost aa of aaa goes first and leaves aa a, which do not merge.
+    # By rank aa and a may join as well, since together they spell the token aaa.
     return [b"a", b"aa", b"aaa"], [(b"a", b"a"), (b"a", b"aa")], b"aaa"
 
 
 def judged(answer):
     tokens, merges, piece = answer
-    spelled = all(bytes([byte]) in tokens for byte in piece) and all(
-        {a, b} <= set(tokens) for a, b in merges
-    )
-    legal = (
-        len(tokens) <= 6
-        and tokens != planted
-        and spelled
-        and [a + b for a, b in merges] == [token for token in tokens if len(token) > 1]
-    )
-    return int(
-        legal and encode_by_merges(piece, merges) != encode_by_rank(piece, tokens)
-    )
+    used = {bytes([byte]) for byte in piece}.union(*merges)
+    longer = [token for token in tokens if len(token) > 1]
+    legal = len(tokens) <= 6 and tokens != planted and used <= set(tokens)
+    if not legal or [left + right for left, right in merges] != longer:
+        return 0
+    return int(encode_by_merges(piece, merges) != encode_by_rank(piece, tokens))
 
 
 def parts():
@@ -63,15 +55,21 @@ def parts():
 
 
 def my_choice(pairs, counts):
-    # cd cd ab ab: cd and ab come twice each. By ids ab is 256 and cd 257, by first met the other way round; both exist either way
-    best = [
-        pair for pair, count in zip(pairs, counts, strict=True) if count == max(counts)
-    ]
+    # cd cd ab ab: cd and ab come twice each. By ids ab is 256 and cd 257, by first met
+    # the other way round. Both tokens exist either way.
+    most = max(counts)
+    best = [pair for pair, n in zip(pairs, counts, strict=True) if n == most]
     return min(best), best[0]
 
 
 def choices(pairs, counts):
-    best = [
-        pair for pair, count in zip(pairs, counts, strict=True) if count == max(counts)
-    ]
+    most = max(counts)
+    best = [pair for pair, n in zip(pairs, counts, strict=True) if n == most]
     return min(best), best[0]
+
+
+def choice_cases(rng):
+    pairs = [(5, 1), (2, 9), (2, 3)]
+    yield pairs, [4, 4, 4]
+    yield pairs, [3, 4, 1]
+    yield [(1, 2), (1, 1)], [7, 7]

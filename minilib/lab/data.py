@@ -345,7 +345,7 @@ def _po_field(entry, name):
 
 
 def vocabulary(name: str) -> pathlib.Path:
-    """The file of a production vocabulary, as minilib.bpe.Tokenizer.load reads it.
+    """The file of a production vocabulary, as minilib.tokenizer.Tokenizer.load reads it.
 
     "gpt2" is its merges, vocab.bpe; "tekken" is Mistral's tekken.json.
     """

@@ -1,0 +1,51 @@
+"""What the definitions of tokenizer and their twins are tried on."""
+
+from minilib.naive import bpe, tokenizer
+
+_TEXT = "The cat sat on the mat;\n\n the cat's hat, that's 1603 flat. Ça 字\r\n" * 2
+_BYTES = [bytes([byte]) for byte in bpe.RAW]
+
+
+def train(rng):
+    """Nothing; bytes that are no UTF-8; texts that end in blanks; each pattern, tie, alphabet."""
+    yield "", 260
+    yield b"ab\xff\xfeab\xc3", 262
+    yield ["a\n\n", b"b\n\n", ""], 258  # \n\n is a piece where a text ends, not before a letter
+    yield "a\n\nb\n\nb", 258
+    yield "aaaa", 300, "gpt2", "smallest", bpe.RAW, ["<s>", "</s>"]  # more room than merges
+    for pattern in (*bpe.PATTERNS, r"\p{L}+|x"):
+        for tie in ("smallest", "first"):
+            for alphabet in (bpe.RAW, bpe.GPT2):
+                yield _TEXT, 300, pattern, tie, alphabet, ["<s>"]
+
+
+def _vocabularies():
+    trained = tokenizer.train(_TEXT, 300, specials=["<s>", "<s>!"])
+    yield trained
+    yield {"tokens": trained["tokens"], "pattern": "tekken"}  # by rank
+    planted = {"tokens": [*_BYTES, b"bc", b"ab", b"abc"], "ids": [*range(2, 261)]}
+    planted |= {"merges": [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], "specials": {"<s>": 1}}
+    yield planted  # abc is a token that its merges do not reach
+    yield planted | {"whole": True}
+    yield {"tokens": planted["tokens"], "pattern": "[^ ]+", "ids": [*range(0, 518, 2)]}
+
+
+def encode(rng):
+    """Nothing, text, any bytes; special tokens that are allowed, some or all, that overlap, that
+    are none; a vocabulary whose merges and ranks disagree, ids with gaps, own patterns."""
+    noise = bytes(rng.integers(256, size=60).tolist())
+    for vocabulary in _vocabularies():
+        for text in ("", "abc cabc", _TEXT, noise, b"a<s>!abc<s><s", "<s>!"):
+            yield text, vocabulary
+            yield text, vocabulary, "all"
+        for mark in vocabulary.get("specials", ()):
+            yield "a<s>!<s><s>!", vocabulary, [mark]
+
+
+def decode(rng):
+    """No ids; every id once, special ones too."""
+    for vocabulary in _vocabularies():
+        ids = vocabulary.get("ids", list(range(len(vocabulary["tokens"]))))
+        ids = [*ids, *vocabulary.get("specials", {}).values()]
+        yield [], vocabulary
+        yield [ids[i] for i in rng.permutation(len(ids))], vocabulary
