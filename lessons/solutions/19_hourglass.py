@@ -1,5 +1,7 @@
 """Solutions to the exercises of lesson 19."""
 
+import math
+
 import numpy as np
 
 import minilib
@@ -8,26 +10,29 @@ from minilib.naive import hourglass as naive
 
 
 def my_last_heard(t, k1, k2):
-    return (
-        t // (k1 * k2) * k1 * k2
-    )  # the rule of one waist, for groups of k1 k2 bytes: the shifts add up to k1 k2 - 1
+    # the rule of one waist, for groups of k1 k2 bytes: the shifts add up to k1 k2 - 1
+    return t // (k1 * k2) * k1 * k2
 
 
 def last_by_poking(t, k1, k2):
     marks = np.eye(t + k1 * k2)[None]
-    inner = naive.shorten_average(
-        naive.group(naive.shorten_average(naive.group(marks, k1, k1 - 1)), k2, k2 - 1)
-    )
-    groups = naive.up_repeat(inner, k2, -(-marks.shape[1] // k1))
+    outer = naive.shorten_average(naive.group(marks, k1, k1 - 1))
+    inner = naive.shorten_average(naive.group(outer, k2, k2 - 1))
+    groups = naive.up_repeat(inner, k2, math.ceil(marks.shape[1] / k1))
     heard = np.flatnonzero(naive.up_repeat(groups, k1, marks.shape[1])[0, t])
     return int(heard[-1])
 
 
+def waists(rng):
+    for t in (0, 1, 5, 6, 11, 12, 29):
+        for k1, k2 in ((1, 1), (2, 3), (3, 2), (1, 4), (5, 2)):
+            yield t, k1, k2
+
+
 def my_multiply_adds(T, C, V, k, before, middle, after, context):
     def block(rows):
-        full = min(
-            rows, context
-        )  # rows that see fewer keys than the context holds: 1, 2, …, full
+        # rows that see fewer keys than the context holds: 1, 2, …, full
+        full = min(rows, context)
         keys = full * (full + 1) // 2 + (rows - full) * context
         return 12 * C * C * rows + 2 * C * keys
 
@@ -35,7 +40,8 @@ def my_multiply_adds(T, C, V, k, before, middle, after, context):
     return (before + after) * block(T) + middle * block(G) + C * V * T
 
 
-# Two fine layers and eight in the middle cost as much as six plain ones when 2 + 8 / k = 6, so at k = 2, if most of the cost is matrices.
+# Two fine layers and eight in the middle cost as much as six plain ones when
+# 2 + 8 / k = 6, so at k = 2, if most of the cost is matrices.
 
 
 def my_sentence_ends(ids):
@@ -54,7 +60,6 @@ def sentence_ends(ids):
 
 
 def sentences(rng):
-    return [
-        (np.array([list(text)]),)
-        for text in (b"What?! No. ", b".", b"Ay...", b"no end")
-    ] + [(rng.integers(30, 70, size=(3, 50)),)]
+    for text in (b"What?! No. ", b".", b"Ay...", b"no end"):
+        yield (np.array([list(text)]),)
+    yield (rng.integers(30, 70, size=(3, 50)),)

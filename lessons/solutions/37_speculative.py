@@ -4,20 +4,19 @@ import numpy as np
 
 import minilib
 from minilib.language_model import tree_mask
-from minilib.naive import speculative as naive
+from minilib.naive import acceptance as naive
 
 
 def my_verify(p, q, ids, u):
     B, gamma = ids.shape
     row = np.arange(B)
     own = lambda rows: np.take_along_axis(rows, ids[:, :, None], axis=2)[:, :, 0]
-    kept = np.cumprod(u * own(q) < own(p[:, :-1]), axis=1).sum(
-        axis=1
-    )  # 1 up to the first refusal, 0 after it
-    offered = np.concatenate([q, np.zeros_like(p[:, :1])], axis=1)[
-        row, kept
-    ]  # nothing was offered after the last place
-    left = np.maximum(p[row, kept] - offered, 0)
+    accepted = u * own(q) < own(p[:, :-1])
+    kept = np.cumprod(accepted, axis=1).sum(axis=1)  # 1 up to the first refusal, then 0
+    q = np.concatenate(
+        [q, np.zeros_like(p[:, :1])], axis=1
+    )  # no offer after the last place
+    left = np.maximum(p[row, kept] - q[row, kept], 0)
     total = left.sum(axis=1, keepdims=True)
     return kept, np.where(total > 0, left / np.where(total > 0, total, 1), p[row, kept])
 
@@ -36,6 +35,5 @@ def my_tree_mask(parents):
     for i, parent in enumerate(parents):
         if parent >= 0:
             A[i, parent] = 1
-    return (
-        np.linalg.inv(np.eye(n) - A) > 0.5
-    )  # 1 + A + A² + …, which ends as soon as the deepest node is reached
+    # 1 + A + A² + …, which ends as soon as the deepest node is reached
+    return np.linalg.inv(np.eye(n) - A) > 0.5

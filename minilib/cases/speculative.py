@@ -1,85 +1,13 @@
-"""What the definitions of speculative and their twins are tried on."""
+"""What the definition of speculative and its twin are tried on."""
 
 import numpy as np
 
 
-def _distributions(rng, *shape, zeros=0.3):
-    p = rng.dirichlet(np.ones(shape[-1]), size=shape[:-1]) * (rng.random(shape) >= zeros)
-    p[..., 0] += 1e-3
-    return p / p.sum(-1, keepdims=True)
-
-
-def residual(rng):
-    return [(_distributions(rng, V, zeros=0), _distributions(rng, V, zeros=0)) for V in (2, 3, 256)]
-
-
-def verify(rng):
-    """One symbol; odd sizes; drafts equal to the target's; greedy, agreeing and not; symbols neither could have written."""
-    for B, gamma, V in [(1, 1, 2), (3, 4, 5), (50, 3, 3), (2, 7, 256)]:
-        yield (
-            _distributions(rng, B, gamma + 1, V),
-            _distributions(rng, B, gamma, V),
-            rng.integers(V, size=(B, gamma)),
-            rng.random((B, gamma)),
-        )
-    p = _distributions(rng, 2, 4, 5)
-    yield p, p[:, :3], rng.integers(5, size=(2, 3)), rng.random((2, 3))
-    ids = rng.integers(3, size=(20, 4))
-    yield np.eye(3)[rng.integers(3, size=(20, 5))], np.eye(3)[ids], ids, rng.random((20, 4))
-
-
-def verify_tree(rng):
-    """A root alone; a chain; a fan; bushy trees, depth first and breadth first; drafts equal to the target's; greedy, some siblings twice."""
-    for parents in [
-        [-1],
-        [-1, 0, 1, 2],
-        [-1, 0, 0, 0],
-        [-1, 0, 0, 1, 1, 2],
-        [-1, 0, 1, 2, 1, 0, 5, 5],
-    ]:
-        for B, V in [(1, 2), (40, 3)]:
-            N = len(parents)
-            yield (
-                _distributions(rng, B, N, V),
-                _distributions(rng, B, N, V),
-                rng.integers(V, size=(B, N)),
-                parents,
-                rng.random((B, N)),
-            )
-    p, parents = _distributions(rng, 3, 6, 4), [-1, 0, 0, 1, 1, 2]
-    yield p, p[:, [0, *parents[1:]]], rng.integers(4, size=(3, 6)), parents, rng.random((3, 6))
-    ids = rng.integers(3, size=(30, 6))
-    yield (
-        np.eye(3)[rng.integers(3, size=(30, 6))],
-        np.eye(3)[ids],
-        ids,
-        parents,
-        rng.random((30, 6)),
-    )
-
-
-def acceptance_rate(rng):
-    return [
-        (_distributions(rng, n, V, zeros=0), _distributions(rng, n, V, zeros=0))
-        for n, V in [(1, 2), (7, 5)]
-    ]
-
-
-def expected_symbols(rng):
-    return [(np.array([0.0, 0.3, 1.0]), 1), (rng.random(4), 5), (np.array([0.5]), 0)]
-
-
-def speedup(rng):
-    return [
-        (np.array([0.0, 0.3, 1.0]), 1, 0.1),
-        (rng.random(4), 5, 0.0),
-        (rng.random(1), 2, 3.0),
-    ]
-
-
-def best_gamma(rng):
-    return [
-        (rng.random(9), 0.05, 20),
-        (np.array([0.0, 0.5, 1.0]), 0.5, 7),
-        (np.array([0.9]), 0.0, 3),
-    ]
+def siblings(rng):
+    """One symbol of two; all symbols; greedy; cut to the likeliest; a bet on one symbol alone."""
+    yield rng.normal(size=(1, 2)), rng.random((1, 1))
+    yield 3 * rng.normal(size=(5, 4)), rng.random((5, 4))
+    yield rng.normal(size=(3, 5)), rng.random((3, 3)), 0.0
+    yield rng.normal(size=(9, 6)), rng.random((9, 2)), 0.7, 2
+    yield rng.normal(size=(9, 6)), rng.random((9, 3)), 1.5, 4, 0.6
+    yield np.array([[0.0, -1e9, -1e9]]), np.array([[0.4, 0.6, 0.9]])

@@ -1,0 +1,74 @@
+"""Pooling at word ends: by hand, append-stable, without a leak; refusals."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minilib.word_pooling import expand, select, word_ends
+
+
+def marked(text):
+    ids = torch.tensor([list(text.encode())])
+    return "".join(
+        letter + "|" * end for letter, end in zip(text, word_ends(ids)[0].tolist(), strict=True)
+    )
+
+
+def test_word_ends_by_hand():
+    assert marked("To be, or not") == "To |be,| or |not"
+    assert marked("don't  stop\n\nnow ") == "don't | stop\n|\nnow |"
+
+
+@given(st.binary(min_size=1, max_size=40), st.binary(max_size=10))
+def test_more_text_moves_no_end(text, more):
+    ends = lambda data: word_ends(torch.tensor([list(data)]))[0].tolist()
+    assert ends(text + more)[: len(text)] == ends(text)
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_no_character_is_split(text):
+    data = text.encode()
+    for t, end in enumerate(word_ends(torch.tensor([list(data)]))[0].tolist()):
+        if end:
+            data[: t + 1].decode()
+
+
+def test_select_then_expand_by_hand():
+    ends = torch.tensor([[False, True, False, False, True], [False, False, False, True, False]])
+    x = torch.arange(10.0).view(2, 5, 1)
+    y = select(x, ends)
+    assert y[..., 0].tolist() == [[1, 4], [8, 0]]
+    # shared 1, own 0 at the end and 10 one step later, which comes round again after two
+    out = expand(y, ends, torch.ones(1, 1), torch.tensor([0.0, 10.0]).view(2, 1, 1))
+    assert out[..., 0].tolist() == [[0, 1, 11, 1, 4], [0, 0, 0, 8, 88]]
+
+
+def test_words_pool_without_a_leak():
+    """The ends are recomputed from the changed text: no unit may move what came before."""
+    text = torch.tensor([list(b"To be, or not to be: that is")])
+    table = torch.randn(256, 4).double()
+    shared, own = torch.randn(4, 4).double(), torch.randn(3, 4, 4).double()
+
+    def f(ids):
+        ends = word_ends(ids)
+        return expand(select(table[ids].cumsum(1), ends), ends, shared, own)
+
+    before = f(text)
+    for t in range(text.shape[1]):
+        for byte in (32, 97, 200):
+            changed = text.clone()
+            changed[:, t] = byte
+            torch.testing.assert_close(f(changed)[:, :t], before[:, :t], rtol=1e-12, atol=1e-12)
+
+
+def test_bad_arguments_are_named():
+    x, W = torch.zeros(2, 8, 4), torch.zeros(4, 4)
+    with pytest.raises(ValueError, match="ends must have shape"):
+        select(x, torch.zeros(2, 7, dtype=torch.bool))
+    with pytest.raises(TypeError, match="ends must be a bool tensor"):
+        select(x, torch.zeros(2, 8))
+    with pytest.raises(ValueError, match="y must have a unit for each end, got 2 for 8"):
+        expand(torch.zeros(2, 2, 4), torch.ones(2, 8, dtype=torch.bool), W, W[None])
+    with pytest.raises(ValueError, match="ids must lie in"):
+        word_ends(torch.tensor([[256]]))
