@@ -1,18 +1,22 @@
-"""Handwriting prediction and synthesis: mixture densities, the soft window, Graves' two nets, sampling.
+"""Handwriting prediction and synthesis: mixture densities, Graves' two nets, sampling.
 
-Names and symbols are those of minilib/naive/handwriting.py. Not here: adaptive weight noise, clipping of derivatives
-inside the backward pass (`lab.fit` clips the whole gradient instead).
+Names and symbols are those of minilib/naive/handwriting.py. Not here: adaptive weight noise;
+clipping inside the backward pass (`lab.fit` clips the whole gradient instead).
 """
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import twin
 from minilib.autograd import once_differentiable
 from minilib.lstm import lstm
 from minilib.naive import handwriting as naive
+from minilib.soft_window import window, windowed_lstm
+
+# ((h, c) of each layer), w, kappa
+State = tuple[tuple[tuple[Tensor, Tensor], ...], Tensor, Tensor]
 
 # -- the density -----------------------------------------------------------------------------------
 
@@ -24,7 +28,7 @@ def _split(y):
 
 
 class _LogDensity(torch.autograd.Function):
-    """The log-density with the paper's closed-form gradient: fewer steps than autograd's, and none that cancels."""
+    """The log-density with the paper's closed-form gradient, of which no step cancels."""
 
     @staticmethod
     def forward(ctx, y, x):
@@ -32,7 +36,8 @@ class _LogDensity(torch.autograd.Function):
         u, v = (x[..., :1] - mu1) * torch.exp(-s1), (x[..., 1:2] - mu2) * torch.exp(-s2)
         size, sign = rho_hat.abs(), torch.where(rho_hat >= 0, 1.0, -1.0)
         less = 2 * torch.sigmoid(-2 * size)  # 1 - |ρ|
-        ur, vr = u - sign * v + sign * less * v, v - sign * u + sign * less * u  # u - ρv and v - ρu
+        ur = u - sign * v + sign * less * v  # u - ρv
+        vr = v - sign * u + sign * less * u  # v - ρu
         q = size + torch.log1p(torch.exp(-2 * size)) - math.log(2)  # ln cosh ρ̂
         log_normal = q - s1 - s2 - 0.5 * (v * v + (ur * torch.exp(q)) ** 2) - math.log(2 * math.pi)
         log_pi = pi_hat.log_softmax(-1)
@@ -48,28 +53,22 @@ class _LogDensity(torch.autograd.Function):
     def backward(ctx, d):
         y, x, u, v, ur, vr, gamma, C, log_pi = ctx.saved_tensors
         e_hat, _, _, _, s1, s2, rho_hat = _split(y)
-        d1, d2 = gamma * C * ur, gamma * C * vr
-        rows = [
-            gamma - log_pi.exp(),
-            d1 * torch.exp(-s1),
-            d2 * torch.exp(-s2),
-            d1 * u - gamma,
-            d2 * v - gamma,
-            d1 * vr + gamma * torch.tanh(rho_hat),
-        ]
-        dy = torch.cat(
-            [(torch.sigmoid(-e_hat) - x[..., 2])[..., None], torch.stack(rows, -2).flatten(-2)], -1
-        )
-        dx = (
-            torch.stack([-rows[1].sum(-1), -rows[2].sum(-1), -e_hat], -1)
-            if ctx.needs_input_grad[1]
-            else None
-        )
-        return dy * d[..., None], dx if dx is None else dx * d[..., None]
+        by_u, by_v = gamma * C * ur, gamma * C * vr
+        d_e = torch.sigmoid(-e_hat) - x[..., 2]
+        d_pi = gamma - log_pi.exp()
+        d_mu1, d_mu2 = by_u * torch.exp(-s1), by_v * torch.exp(-s2)
+        d_s1, d_s2 = by_u * u - gamma, by_v * v - gamma
+        d_rho = by_u * vr + gamma * torch.tanh(rho_hat)
+        mixture = torch.stack([d_pi, d_mu1, d_mu2, d_s1, d_s2, d_rho], -2)
+        dy = torch.cat([d_e[..., None], mixture.flatten(-2)], -1) * d[..., None]
+        if not ctx.needs_input_grad[1]:
+            return dy, None
+        dx = torch.stack([-d_mu1.sum(-1), -d_mu2.sum(-1), -e_hat], -1)
+        return dy, dx * d[..., None]
 
 
 @twin(naive.log_density)
-def log_density(y, x):
+def log_density(y: Tensor, x: Tensor) -> Tensor:
     """ln p(x), nats, of points under the mixtures that y describes (Graves 2013, eq. 18-25).
 
     y        (..., 1 + 6M): ê, π̂, μ1, μ2, σ̂1, σ̂2, ρ̂
@@ -79,255 +78,96 @@ def log_density(y, x):
     """
     if y.shape[:-1] != x.shape[:-1] or x.shape[-1] != 3 or y.shape[-1] < 7 or y.shape[-1] % 6 != 1:
         raise ValueError(
-            f"y must have shape (..., 1 + 6M) and x (..., 3), got {tuple(y.shape)} and {tuple(x.shape)}"
+            "y must have shape (..., 1 + 6M) and x (..., 3), "
+            f"got {tuple(y.shape)} and {tuple(x.shape)}"
         )
     return _LogDensity.apply(y, x)
-
-
-# -- the window ------------------------------------------------------------------------------------
-
-
-def _one_hot(text, alphabet, like):
-    """(batch, letters, A), zero where there is no letter."""
-    return (text[..., None] == torch.arange(alphabet, device=text.device)).to(like.dtype)
-
-
-@twin(naive.window)
-def window(p, kappa, text, alphabet):
-    """The soft window at every step, all steps at once: kappa is a cumulative sum (Graves 2013, eq. 46-51).
-
-    p        (batch, time, 3K): α̂, β̂, κ̂
-    kappa    (batch, K), where the window was before
-    text     (batch, letters) int64, -1 where there is none; alphabet: A
-    returns  w (batch, time, A), kappa (batch, time, K), phi (batch, time, letters + 1)
-    """
-    alpha, beta, move = p.exp().chunk(3, -1)
-    kappa = kappa[:, None] + move.cumsum(1)
-    u = torch.arange(1, text.shape[1] + 2, device=p.device, dtype=p.dtype)
-    phi = (alpha[..., None] * torch.exp(-beta[..., None] * (kappa[..., None] - u) ** 2)).sum(2)
-    return phi[..., :-1] @ _one_hot(text, alphabet, p), kappa, phi
-
-
-class _WindowedLstm(torch.autograd.Function):
-    """The loop over time with its backward written out, as in minilib.lstm, with the window in it.
-
-    h and w lie side by side in `state`, so that the next step needs one matrix product. What backward needs of the
-    window without knowing the incoming gradient, dw per α̂, κ, β̂, is computed for all steps at once before its loop.
-    """
-
-    @staticmethod
-    def forward(ctx, x, onehot, h, c, w, kappa, W, peep, W_p, b_p):
-        B, T, n = len(x), x.shape[1], h.shape[1]
-        K, U = kappa.shape[1], onehot.shape[1]
-        gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, 4n)
-        cells, states = x.new_empty(T + 1, B, n), x.new_empty(T + 1, B, W.shape[1])
-        kappas, params, E = (
-            x.new_empty(T + 1, B, K),
-            x.new_empty(T, B, 3 * K),
-            x.new_empty(T, B, K, U),
-        )
-        cells[0], states[0, :, :n], states[0, :, n:], kappas[0] = c, h, w, kappa
-        squashed, W_t, W_pt, u = (
-            x.new_empty(B, n),
-            W.t(),
-            W_p.t(),
-            torch.arange(1, U + 1, device=x.device, dtype=x.dtype),
-        )
-        olds, news = (cells[:-1], states[:-1], kappas[:-1]), (cells[1:], states[1:], kappas[1:])
-        steps = zip(*[part.unbind() for part in (gates, params, E, *olds, *news)], strict=True)
-        for a, p, e, c_old, s_old, k_old, c_new, s_new, k_new in steps:
-            a.addmm_(s_old, W_t)
-            i, f, g, o = a.view(B, 4, n).unbind(1)
-            a.view(B, 4, n)[:, :2].addcmul_(peep[:2], c_old[:, None])
-            a[:, : 2 * n].sigmoid_()
-            g.tanh_()
-            torch.mul(f, c_old, out=c_new).addcmul_(i, g)
-            o.addcmul_(peep[2], c_new).sigmoid_()
-            h = s_new[:, :n].copy_(torch.tanh(c_new, out=squashed).mul_(o))
-            torch.addmm(b_p, h, W_pt, out=p).exp_()
-            torch.add(k_old, p[:, 2 * K :], out=k_new)
-            torch.sub(k_new[:, :, None], u, out=e).square_().mul_(
-                p[:, K : 2 * K, None]
-            ).neg_().exp_()
-            s_new[:, n:] = (p[:, None, :K] @ e @ onehot)[:, 0]
-        ctx.save_for_backward(gates, cells, states, kappas, params, E, onehot, W, peep, W_p)
-        out = states[1:].transpose(0, 1)
-        return (
-            out[..., :n].contiguous(),
-            out[..., n:].contiguous(),
-            cells[-1].clone(),
-            kappas[-1].clone(),
-        )
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d_h, d_w, dc, dkappa):
-        gates, cells, states, kappas, params, E, onehot, W, peep, W_p = ctx.saved_tensors
-        T, B, n, K = len(gates), gates.shape[1], cells.shape[2], kappas.shape[2]
-        i, f, g, o = gates.view(T, B, 4, n).unbind(2)
-        squashed = cells[1:].tanh()
-        K_c = o * (1 - squashed * squashed)
-        cell = torch.stack(
-            [g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g), squashed * o * (1 - o)],
-            dim=2,
-        )
-        alpha, beta, move = params.chunk(3, -1)
-        away = kappas[1:, :, :, None] - torch.arange(
-            1, E.shape[3] + 1, device=E.device, dtype=E.dtype
-        )
-        E = E * alpha[..., None]
-        by_beta = -beta[..., None] * away * E
-        per_phi = torch.cat(
-            [E, by_beta * away, 2 * by_beta], dim=2
-        )  # (T, B, 3K, U): dφ -> dα̂, dβ̂, dκ
-        d_state, dc, dkappa = W.new_zeros(B, W.shape[1]), dc.clone(), dkappa.clone()
-        dp = torch.empty_like(params)
-        above = torch.cat([d_h, d_w], -1).transpose(0, 1)
-        peep_if = peep[:2]
-        steps = zip(
-            *[part.unbind() for part in (above, cell, K_c, f, per_phi, move, dp)], strict=True
-        )
-        for d, k, k_c, forget, per, moved, d_p in reversed(list(steps)):
-            d_state += d
-            torch.bmm(per, onehot @ d_state[:, n:, None], out=d_p[..., None])
-            dkappa += d_p[:, 2 * K :]
-            torch.mul(dkappa, moved, out=d_p[:, 2 * K :])
-            dh = torch.addmm(d_state[:, :n], d_p, W_p)
-            da_o = k[:, 3].mul_(dh)
-            dc.addcmul_(dh, k_c).addcmul_(da_o, peep[2])
-            k[:, :3].mul_(dc[:, None])  # k now holds da
-            dc.mul_(forget).add_((k[:, :2] * peep_if).sum(1))
-            torch.mm(k.view(B, 4 * n), W, out=d_state)
-        da = cell.view(T, B, 4, n)
-        d_peep = torch.stack(
-            [
-                (da[:, :, 0] * cells[:-1]).sum((0, 1)),
-                (da[:, :, 1] * cells[:-1]).sum((0, 1)),
-                (da[:, :, 3] * cells[1:]).sum((0, 1)),
-            ]
-        )
-        da, dp = da.view(T * B, 4 * n), dp.view(T * B, -1)
-        dW, dW_p = (
-            da.t() @ states[:-1].reshape(T * B, -1),
-            dp.t() @ states[1:, :, :n].reshape(T * B, n),
-        )
-        return (
-            da.view(T, B, 4 * n).transpose(0, 1),
-            None,
-            d_state[:, :n],
-            dc,
-            d_state[:, n:],
-            dkappa,
-            dW,
-            d_peep,
-            dW_p,
-            dp.sum(0),
-        )
-
-
-@twin(naive.windowed_lstm)
-def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
-    """The synthesis net's first layer over time: an LSTM that reads the letters in a window, which it moves itself.
-
-    x        (batch, time, 4n), W_x x_t + b, in the order i f g o
-    text     (batch, letters) int64, -1 where there is none
-    h, c     (batch, n), w (batch, A), kappa (batch, K): the state before the first step
-    W_h      (4n, n), W_w (4n, A), peep (3, n), W_p (3K, n), b_p (3K,)
-    returns  h (batch, time, n), w (batch, time, A), then c and kappa after the last step
-    """
-    return _WindowedLstm.apply(
-        x, _one_hot(text, w.shape[1], x), h, c, w, kappa, torch.cat([W_h, W_w], 1), peep, W_p, b_p
-    )
 
 
 # -- the nets --------------------------------------------------------------------------------------
 
 
 class _Layer(nn.Module):
-    """W_x reads the point, the layer below and the letters in the window, in this order."""
+    """An LSTM that reads the point, the layer below and the window's letters, in this order."""
 
     def __init__(self, below, letters, n):
         super().__init__()
-        uniform = lambda *shape: torch.empty(shape).uniform_(-(n**-0.5), n**-0.5)
-        # points and letters are few numbers that must be told apart from the first step on, as in minilib.lstm
-        self.W_x = nn.Parameter(
-            torch.cat(
-                [torch.randn(4 * n, 3), uniform(4 * n, below), torch.randn(4 * n, letters)], 1
-            )
-        )
-        self.W_h = nn.Parameter(uniform(4 * n, n))
+        bound = n**-0.5
+        # points and letters are few numbers that must be told apart from the first step on, so that
+        # their weights are large, as in minilib.lstm
+        point, lower = torch.randn(4 * n, 3), torch.empty(4 * n, below).uniform_(-bound, bound)
+        self.W_x = nn.Parameter(torch.cat([point, lower, torch.randn(4 * n, letters)], 1))
+        self.W_h = nn.Parameter(torch.empty(4 * n, n).uniform_(-bound, bound))
         self.peep = nn.Parameter(torch.zeros(3, n))
         self.b = nn.Parameter(torch.cat([torch.zeros(n), torch.ones(n), torch.zeros(2 * n)]))
+
+    def forward(self, inputs, h, c):
+        """inputs (batch, time, columns of W_x) -> h of all steps, then h and c after the last."""
+        return lstm(inputs @ self.W_x.t() + self.b, h, c, self.W_h, self.peep)
+
+
+class _WindowLayer(_Layer):
+    """The first layer of a synthesis net: it moves the window and reads what it last held."""
+
+    def forward(self, x, text, h, c, w, kappa, W_p, b_p):
+        """x (batch, time, 3) -> h and w of all steps, then h, c, w and kappa after the last."""
+        read, W_w = x @ self.W_x[:, :3].t() + self.b, self.W_x[:, 3:]
+        outputs, windows, c, kappa = windowed_lstm(
+            read, text, h, c, w, kappa, self.W_h, W_w, self.peep, W_p, b_p
+        )
+        # a view would keep all steps in memory
+        return outputs, windows, outputs[:, -1].clone(), c, windows[:, -1].clone(), kappa
 
 
 class _Net(nn.Module):
     """What both nets share: the stack of LSTMs, and an output that reads all of them."""
 
-    def __init__(self, letters, width, layers, mixtures):
+    def __init__(self, letters, width, layers, mixtures, gaussians=0):
         super().__init__()
         if min(width, layers, mixtures) < 1:
             raise ValueError(
                 f"width, layers and mixtures must be 1 or more, got {width}, {layers}, {mixtures}"
             )
-        self.width, self.letters = width, letters
-        self.layers = nn.ModuleList(_Layer(width * (k > 0), letters, width) for k in range(layers))
-        bound = (layers * width) ** -0.5
-        self.W_y = nn.Parameter(
-            torch.empty(1 + 6 * mixtures, layers * width).uniform_(-bound, bound)
+        self.width, self.letters, self.gaussians = width, letters, gaussians
+        first = _WindowLayer if letters else _Layer
+        self.layers = nn.ModuleList(
+            (_Layer if k else first)(width * (k > 0), letters, width) for k in range(layers)
         )
-        b_y = torch.zeros(1 + 6 * mixtures)
-        b_y[
-            1 + mixtures : 1 + 3 * mixtures
-        ].normal_()  # components that start at one place would stay there together
+        bound, M = (layers * width) ** -0.5, mixtures
+        self.W_y = nn.Parameter(torch.empty(1 + 6 * M, layers * width).uniform_(-bound, bound))
+        b_y = torch.zeros(1 + 6 * M)
+        b_y[1 + M : 1 + 3 * M].normal_()  # means that start at one place would stay together
         self.b_y = nn.Parameter(b_y)
 
-    def init_state(self, batch_size):
+    def init_state(self, batch_size: int) -> State:
         """((h, c) of each layer), w, kappa; all zero. kappa 0 is before the first letter."""
-        zeros = lambda *shape: self.b_y.new_zeros(batch_size, *shape)
-        return (
-            tuple((zeros(self.width), zeros(self.width)) for _ in self.layers),
-            zeros(self.letters),
-            zeros(len(getattr(self, "b_p", ())) // 3),
-        )
+        zeros = lambda size: self.b_y.new_zeros(batch_size, size)
+        cells = tuple((zeros(self.width), zeros(self.width)) for _ in self.layers)
+        return cells, zeros(self.letters), zeros(self.gaussians)
 
-    def extend(self, x, text, state):
-        """Read points x (batch, time, 3) from a state: y (batch, time, 1 + 6M), the state after, h of layer 1."""
+    def extend(self, x: Tensor, text: Tensor | None, state: State) -> tuple[Tensor, State, Tensor]:
+        """Read points x (batch, time, 3) from a state.
+
+        returns  y (batch, time, 1 + 6M), the state after, h (batch, time, n) of the first layer
+        """
         cells, w, kappa = state
-        outputs, after, windows, below = [], [], None, None
-        for k, (layer, (h, c)) in enumerate(zip(self.layers, cells, strict=True)):
-            parts = [part for part in (x, below, windows) if part is not None]
-            read = (
-                torch.cat(parts, -1) @ layer.W_x[:, : sum(part.shape[-1] for part in parts)].t()
-                + layer.b
-            )
-            if k == 0 and text is not None:
-                below, windows, c, kappa = windowed_lstm(
-                    read,
-                    text,
-                    h,
-                    c,
-                    w,
-                    kappa,
-                    layer.W_h,
-                    layer.W_x[:, 3:],
-                    layer.peep,
-                    self.W_p,
-                    self.b_p,
+        outputs, after, windows = [], [], []
+        for layer, (h, c) in zip(self.layers, cells, strict=True):
+            if isinstance(layer, _WindowLayer):
+                below, window_of_step, h, c, w, kappa = layer(
+                    x, text, h, c, w, kappa, self.W_p, self.b_p
                 )
-                w = windows[:, -1]
+                windows = [window_of_step]
             else:
-                below, _, c = lstm(read, h, c, layer.W_h, layer.peep)
+                below, h, c = layer(torch.cat([x, *outputs[-1:], *windows], -1), h, c)
             outputs.append(below)
-            after.append((below[:, -1], c))
-        return (
-            torch.cat(outputs, -1) @ self.W_y.t() + self.b_y,
-            (tuple(after), w, kappa),
-            outputs[0],
-        )
+            after.append((h, c))
+        y = torch.cat(outputs, -1) @ self.W_y.t() + self.b_y
+        return y, (tuple(after), w, kappa), outputs[0]
 
 
 def _before(points):
-    """What the net has read when it predicts each point: the point before it, first the zero vector."""
+    """What the net has read when it predicts a point: the one before it, first the zero vector."""
     if points.dim() != 3 or points.shape[-1] != 3 or not points.shape[1]:
         raise ValueError(f"points must have shape (batch, time ≥ 1, 3), got {tuple(points.shape)}")
     return nn.functional.pad(points[:, :-1], (0, 0, 1, 0))
@@ -335,19 +175,18 @@ def _before(points):
 
 def _check_text(text, alphabet, rows):
     if text.dim() != 2 or len(text) != rows or text.is_floating_point():
-        raise ValueError(
-            f"text must be integers of shape ({rows}, letters), got {text.dtype} of {tuple(text.shape)}"
-        )
-    if not text.shape[1] or (text[:, 0] < 0).any():
+        got = f"{text.dtype} of {tuple(text.shape)}"
+        raise ValueError(f"text must be integers of shape ({rows}, letters), got {got}")
+    if not text.shape[1]:
         raise ValueError("text must have at least one letter in every row")
-    if (
-        (text < -1).any()
-        or (text >= alphabet).any()
-        or ((text[:, 1:] >= 0) & (text[:, :-1] < 0)).any()
-    ):
-        raise ValueError(
-            f"text must hold letters below {alphabet}, then only -1, got {text.tolist()}"
-        )
+    if torch.compiler.is_compiling():  # a graph cannot depend on values
+        return
+    if (text[:, 0] < 0).any():
+        raise ValueError("text must have at least one letter in every row")
+    goes_on = (text[:, 1:] >= 0) & (text[:, :-1] < 0)
+    if goes_on.any() or (text < -1).any() or (text >= alphabet).any():
+        wanted = f"letters below {alphabet}, then only -1"
+        raise ValueError(f"text must hold {wanted}, got {text.tolist()}")
 
 
 @twin(naive.prediction)
@@ -357,59 +196,69 @@ class PredictionNet(_Net):
     width, layers, mixtures   n cells in each layer, number of layers, M components
     """
 
-    def __init__(self, width=128, layers=1, mixtures=10):
+    def __init__(self, width: int = 128, layers: int = 1, mixtures: int = 10):
         super().__init__(0, width, layers, mixtures)
 
-    def forward(self, points):
-        """points (batch, time, 3) -> y (batch, time, 1 + 6M); y[:, t] is the density of points[:, t]."""
+    def forward(self, points: Tensor) -> Tensor:
+        """points (batch, time, 3) -> y (batch, time, 1 + 6M), the density of points[:, t] at t."""
         return self.extend(_before(points), None, self.init_state(len(points)))[0]
 
 
 @twin(naive.synthesis)
 class SynthesisNet(_Net):
-    """Graves 2013, section 5: the density of the next point, from the points so far and the text to be written.
+    """Graves 2013, section 5: the density of the next point, from the points so far and the text.
 
     alphabet   A, letters there are
-    width, layers, mixtures, gaussians   n cells in each layer, number of layers, M components, K window Gaussians
-    pace       letters per point at the start of training: a window that leaps over its text learns nothing
+    width, layers, mixtures   n cells in each layer, number of layers, M components
+    gaussians  K, those of the window
+    pace       letters per point in a fresh net: a window that leaps over its text learns nothing
     """
 
-    def __init__(self, alphabet=61, width=128, layers=2, mixtures=10, gaussians=6, pace=0.08):
-        super().__init__(alphabet, width, layers, mixtures)
+    def __init__(
+        self,
+        alphabet: int = 61,
+        width: int = 128,
+        layers: int = 2,
+        mixtures: int = 10,
+        gaussians: int = 6,
+        pace: float = 0.08,
+    ):
+        super().__init__(alphabet, width, layers, mixtures, gaussians)
         if min(alphabet, gaussians) < 1 or not pace > 0:
             raise ValueError(
-                f"alphabet and gaussians must be 1 or more and pace positive, got {alphabet}, {gaussians}, {pace}"
+                "alphabet and gaussians must be 1 or more and pace positive, "
+                f"got {alphabet}, {gaussians}, {pace}"
             )
-        self.W_p = nn.Parameter(
-            0.1 * torch.empty(3 * gaussians, width).uniform_(-(width**-0.5), width**-0.5)
-        )
-        self.b_p = nn.Parameter(
-            torch.cat(
-                [
-                    torch.full((gaussians,), value)
-                    for value in (-math.log(gaussians), 0.0, math.log(pace))
-                ]
-            )
-        )
+        bound, start = width**-0.5, (-math.log(gaussians), 0.0, math.log(pace))  # α̂, β̂, κ̂
+        W_p = torch.empty(3 * gaussians, width).uniform_(-bound, bound)
+        self.W_p = nn.Parameter(0.1 * W_p)
+        self.b_p = nn.Parameter(torch.tensor(start).repeat_interleave(gaussians))
 
-    def forward(self, points, text):
-        """points (batch, time, 3), text (batch, letters) -> y (batch, time, 1 + 6M) of points[:, t], as above.
+    def forward(self, points: Tensor, text: Tensor) -> Tensor:
+        """points (batch, time, 3), text (batch, letters) -> y (batch, time, 1 + 6M), as above.
 
         What stands after a row's end in points, or as -1 in text, changes nothing before it.
         """
         _check_text(text, self.letters, len(points))
         return self.extend(_before(points), text, self.init_state(len(points)))[0]
 
-    def look(self, points, text):
+    def look(self, points: Tensor, text: Tensor) -> Tensor:
         """Where the window is while each point is predicted: phi (batch, time, letters + 1)."""
         _check_text(text, self.letters, len(points))
         state = self.init_state(len(points))
         _, _, h = self.extend(_before(points), text, state)
-        return window(h @ self.W_p.t() + self.b_p, state[2], text, self.letters)[2]
+        return self.phi(h, state[2], text)
+
+    def phi(self, h: Tensor, kappa: Tensor, text: Tensor) -> Tensor:
+        """The window after h of the first layer, from kappa before: (batch, time, letters + 1)."""
+        return window(h @ self.W_p.t() + self.b_p, kappa, text, self.letters)[2]
 
 
-def nats_per_point(net, batch):
-    """The loss: mean over lines of the mean -ln p of their points. batch: points, text, lengths; as lab.strokes.pad."""
+def nats_per_point(net: PredictionNet | SynthesisNet, batch: tuple[Tensor, ...]) -> Tensor:
+    """The loss: mean over lines of the mean -ln p of their points.
+
+    batch    points, text, lengths; as lab.strokes.pad makes them
+    """
     points, text, lengths = batch
     y = net(points) if isinstance(net, PredictionNet) else net(points, text)
     is_point = torch.arange(points.shape[1], device=points.device) < lengths[:, None]
@@ -419,61 +268,71 @@ def nats_per_point(net, batch):
 # -- writing ---------------------------------------------------------------------------------------
 
 
-def _draw(y, noise, bias):
-    e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y)
-    pi = (pi_hat * (1 + bias)).softmax(-1)
-    j = (pi.cumsum(-1) <= noise[:, :1]).sum(-1, keepdim=True).clamp(max=pi.shape[-1] - 1)
-    mu1, mu2, s1, s2, rho_hat = (value.gather(-1, j)[:, 0] for value in (mu1, mu2, s1, s2, rho_hat))
-    dx = mu1 + torch.exp(s1 - bias) * noise[:, 1]
-    dy = mu2 + torch.exp(s2 - bias) * (
-        torch.tanh(rho_hat) * noise[:, 1] + noise[:, 2] / torch.cosh(rho_hat)
-    )
-    return torch.stack([dx, dy, (noise[:, 3] < torch.sigmoid(-e_hat)).to(y.dtype)], -1)
-
-
 @twin(naive.write, differentiable=False)
 @torch.no_grad()
-def write(params, text, noise, bias=0.0, prime=None):
+def write(
+    params: dict[str, Tensor],
+    text: Tensor,
+    noise: Tensor,
+    bias: float = 0.0,
+    prime: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Let a synthesis net write, all lines of a batch together (Graves 2013, section 5.3 to 5.5).
 
     params   state_dict of a SynthesisNet
     text     (batch, letters) int64, -1 after the end
-    noise    (batch, time, 4): per point a uniform, two normals, a uniform; time is the longest line allowed
-    bias     b ≥ 0: σ becomes exp(σ̂ - b), π becomes softmax(π̂ (1 + b)); neater, and less varied
-    prime    None, or points (batch, time', 3) and their lengths (batch,): the pen is led through these points
-             first, and the text starts with what they say
-    returns  points (batch, time, 3), zero from a line's end on, and the lines' lengths (batch,). A line ends before
-             the first point at which phi(U + 1) > phi(u) for all letters u ≤ U, or where the noise ends
+    noise    (batch, time, 4): per point a uniform, two normals, a uniform; at most `time` points
+    bias     b ≥ 0: σ becomes exp(σ̂ - b), π softmax(π̂ (1 + b)); neater, and less varied
+    prime    None, or points (batch, time', 3) and their lengths (batch,): the pen is led through
+             these first, and the text starts with what they say
+    returns  points (batch, time, 3), zero from a line's end on, and the lines' lengths (batch,). A
+             line ends before the first point at which phi(U + 1) > phi(u) for all letters u ≤ U
     """
-    (B, T, _), layers = noise.shape, sum(name.endswith("W_h") for name in params)
-    n, A = params["layers.0.W_h"].shape[1], params["layers.0.W_x"].shape[1] - 3
-    _check_text(text, A, B)
+    net, (B, T, _) = _net_of(params), noise.shape
+    _check_text(text, net.letters, B)
     if noise.shape[2] != 4 or not bias >= 0:
         raise ValueError(
-            f"noise must have shape (batch, time, 4) and bias be 0 or more, got {tuple(noise.shape)} and {bias}"
+            "noise must have shape (batch, time, 4) and bias be 0 or more, "
+            f"got {tuple(noise.shape)} and {bias}"
         )
-    with torch.device("meta"):  # no fresh weights are drawn
-        net = SynthesisNet(A, n, layers, (len(params["b_y"]) - 1) // 6, len(params["b_p"]) // 3)
-    net.load_state_dict(params, assign=True)
+    path, led_until = prime or (noise.new_zeros(B, 0, 3), text.new_zeros(B))
     state, x, points = net.init_state(B), noise.new_zeros(B, 3), noise.new_zeros(B, T, 3)
     lengths, letters = torch.full((B,), T, device=text.device), (text >= 0).sum(1, keepdim=True)
     is_letter = torch.arange(text.shape[1] + 1, device=text.device) < letters
     for t in range(T):
         kappa = state[2]
         y, state, h = net.extend(x[:, None], text, state)
-        phi = window(h @ net.W_p.t() + net.b_p, kappa, text, A)[2][:, 0]
-        led = (
-            torch.full_like(lengths, prime is not None, dtype=torch.bool)
-            if prime is None
-            else t < prime[1]
-        )
+        phi, led = net.phi(h, kappa, text)[:, 0], t < led_until
         past = phi.gather(1, letters)[:, 0] > phi.masked_fill(~is_letter, -math.inf).amax(1)
         lengths = torch.where((lengths == T) & past & ~led, t, lengths)
         going = lengths > t
         if not going.any():
             break
         x = _draw(y[:, 0], noise[:, t], bias)
-        if prime is not None and t < prime[0].shape[1]:
-            x = torch.where(led[:, None], prime[0][:, t], x)
+        if t < path.shape[1]:
+            x = torch.where(led[:, None], path[:, t], x)
         points[:, t] = torch.where(going[:, None], x, 0.0)
     return points, lengths
+
+
+def _net_of(params):
+    """The net that has this state_dict; no fresh weights are drawn."""
+    layers = sum(name.endswith("W_h") for name in params)
+    n, alphabet = params["layers.0.W_h"].shape[1], params["layers.0.W_x"].shape[1] - 3
+    mixtures, gaussians = (len(params["b_y"]) - 1) // 6, len(params["b_p"]) // 3
+    with torch.device("meta"):
+        net = SynthesisNet(alphabet, n, layers, mixtures, gaussians)
+    net.load_state_dict(params, assign=True)
+    return net
+
+
+def _draw(y, noise, bias):
+    """A point from each mixture: y (batch, 1 + 6M), noise (batch, 4) -> (batch, 3)."""
+    e_hat, pi_hat, *components = _split(y)
+    pi = (pi_hat * (1 + bias)).softmax(-1)
+    j = (pi.cumsum(-1) <= noise[:, :1]).sum(-1, keepdim=True).clamp(max=pi.shape[-1] - 1)
+    mu1, mu2, s1, s2, rho_hat = (value.gather(-1, j)[:, 0] for value in components)
+    correlated = torch.tanh(rho_hat) * noise[:, 1] + noise[:, 2] / torch.cosh(rho_hat)
+    dx = mu1 + torch.exp(s1 - bias) * noise[:, 1]
+    dy = mu2 + torch.exp(s2 - bias) * correlated
+    return torch.stack([dx, dy, (noise[:, 3] < torch.sigmoid(-e_hat)).to(y.dtype)], -1)

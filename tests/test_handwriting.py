@@ -1,3 +1,4 @@
+import copy
 import itertools
 import math
 
@@ -11,8 +12,6 @@ from minilib.handwriting import (
     SynthesisNet,
     log_density,
     nats_per_point,
-    window,
-    windowed_lstm,
     write,
 )
 from minilib.lab import strokes
@@ -21,25 +20,20 @@ from minilib.naive import handwriting as naive
 
 def mixture(M, *shape, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, 1 + 6 * M, generator=generator, dtype=dtype), torch.randn(
-        *shape, 3, generator=generator, dtype=dtype
-    )
+    y, x = (torch.randn(*shape, n, generator=generator, dtype=dtype) for n in (1 + 6 * M, 3))
+    return y, x
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    rand, randn = (
-        lambda n, f=f: f(*shape, n, generator=generator, dtype=dtype)
-        for f in (torch.rand, torch.randn)
-    )
-    return torch.cat([rand(1), randn(2), rand(1)], -1)
+    parts = [(torch.rand, 1), (torch.randn, 2), (torch.rand, 1)]
+    return torch.cat([f(*shape, n, generator=generator, dtype=dtype) for f, n in parts], -1)
 
 
 def small(seed=0, **changes):
     torch.manual_seed(seed)
-    return SynthesisNet(
-        **({"alphabet": 5, "width": 6, "layers": 2, "mixtures": 3, "gaussians": 2} | changes)
-    )
+    sizes = {"alphabet": 5, "width": 6, "layers": 2, "mixtures": 3, "gaussians": 2}
+    return SynthesisNet(**(sizes | changes))
 
 
 # -- the density -----------------------------------------------------------------------------------
@@ -55,10 +49,8 @@ def test_density_by_hand():
     assert abs((ends - goes).item() + math.log(3)) < 1e-12
     # twice as wide in x, one standard deviation off: ln 2 and one half less
     y[3 + 1] = math.log(2)
-    assert (
-        abs((log_density(y, torch.tensor([2.0, 0, 0]).double()) - goes).item() + math.log(2) + 0.5)
-        < 1e-12
-    )
+    off = log_density(y, torch.tensor([2.0, 0, 0]).double())
+    assert abs((off - goes).item() + math.log(2) + 0.5) < 1e-12
 
 
 def test_density_is_that_of_torch_distributions():
@@ -66,10 +58,8 @@ def test_density_is_that_of_torch_distributions():
     x[:, 2] = torch.tensor([0, 1, 0, 1, 1, 0])
     e_hat, (pi, mu1, mu2, s1, s2, rho_hat) = y[:, 0], y[:, 1:].view(6, 6, 4).unbind(1)
     cross = torch.tanh(rho_hat) * torch.exp(s1 + s2)
-    covariance = torch.stack(
-        [torch.stack([torch.exp(2 * s1), cross], -1), torch.stack([cross, torch.exp(2 * s2)], -1)],
-        -2,
-    )
+    covariance = torch.stack([torch.exp(2 * s1), cross, cross, torch.exp(2 * s2)], -1)
+    covariance = covariance.unflatten(-1, (2, 2))
     normal = torch.distributions.MultivariateNormal(torch.stack([mu1, mu2], -1), covariance)
     peer = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=pi), normal)
     want = peer.log_prob(x[:, :2]) + torch.distributions.Bernoulli(logits=-e_hat).log_prob(x[:, 2])
@@ -88,10 +78,9 @@ def textbook(y, x):
     mu1, mu2, s1, s2, rho_hat = y[..., 2:].unbind(-1)
     s1, s2, rho = torch.exp(s1), torch.exp(s2), torch.tanh(rho_hat)
     u, v = (x[..., 0] - mu1) / s1, (x[..., 1] - mu2) / s2
-    normal = torch.exp(-(u**2 + v**2 - 2 * rho * u * v) / (2 * (1 - rho**2))) / (
-        2 * math.pi * s1 * s2 * torch.sqrt(1 - rho**2)
-    )
-    return torch.log(normal) + math.log(0.5)
+    Z = u**2 + v**2 - 2 * rho * u * v
+    area = 2 * math.pi * s1 * s2 * torch.sqrt(1 - rho**2)
+    return torch.log(torch.exp(-Z / (2 * (1 - rho**2))) / area) + math.log(0.5)
 
 
 def test_the_stable_form_is_the_textbook_one_and_goes_further():
@@ -116,9 +105,8 @@ def test_float32_stays_finite_where_pens_are_sure(sign):
     total = log_density(y, x)
     total.sum().backward()
     assert torch.isfinite(total).all() and torch.isfinite(y.grad).all()
-    assert torch.isfinite(
-        log_density(torch.zeros(7), torch.tensor([1e4, -1e4, 0.0]))
-    )  # far from every component
+    far = torch.tensor([1e4, -1e4, 0.0])  # from every component
+    assert torch.isfinite(log_density(torch.zeros(7), far))
 
 
 def test_hand_derived_gradient_is_autograds():
@@ -126,9 +114,8 @@ def test_hand_derived_gradient_is_autograds():
     y[0, 21:], y[1, 21:] = 12.0, -12.0
     y.requires_grad_()
     log_density(y, x).sum().backward()
-    np.testing.assert_allclose(
-        y.grad, naive.log_density_gradient(y.detach().numpy(), x.numpy()), rtol=1e-9, atol=1e-12
-    )
+    by_hand = naive.log_density_gradient(y.detach().numpy(), x.numpy())
+    np.testing.assert_allclose(y.grad, by_hand, rtol=1e-9, atol=1e-12)
     assert torch.autograd.gradcheck(log_density, [v.requires_grad_() for v in mixture(3, 2)])
 
 
@@ -137,77 +124,8 @@ def test_doubling_every_offset_costs_ln_4():
     moved = y.clone()
     moved[:, 4:10] *= 2  # the means
     moved[:, 10:16] += math.log(2)
-    torch.testing.assert_close(
-        log_density(moved, x * torch.tensor([2, 2, 1])), log_density(y, x) - math.log(4)
-    )
-
-
-# -- the window ------------------------------------------------------------------------------------
-
-
-def test_window_by_hand():
-    # one Gaussian of height 3 and β = ln 2 that moves one letter a step: 3 on its letter, 3/2 beside it, 3/16 two away
-    p = torch.tensor([[[math.log(3), math.log(math.log(2)), 0.0]] * 2])
-    w, kappa, phi = window(p, torch.zeros(1, 1), torch.tensor([[4, 2]]), 5)
-    torch.testing.assert_close(kappa, torch.tensor([[[1.0], [2.0]]]))
-    torch.testing.assert_close(phi, torch.tensor([[[3, 3 / 2, 3 / 16], [3 / 2, 3, 3 / 2]]]))
-    torch.testing.assert_close(w, torch.tensor([[[0, 0, 3 / 2, 0, 3], [0, 0, 3, 0, 3 / 2]]]))
-
-
-def test_a_letter_that_occurs_twice_is_read_twice():
-    w, _, phi = window(torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.tensor([[0, 0]]), 1)
-    torch.testing.assert_close(w[0, 0, 0], phi[0, 0, 0] + phi[0, 0, 1])
-
-
-def test_the_window_never_moves_back():
-    _, kappa, _ = window(
-        5 * torch.randn(3, 40, 6), torch.rand(3, 2), torch.zeros(3, 4, dtype=torch.int64), 1
-    )
-    assert (kappa.diff(dim=1) >= 0).all()
-
-
-def test_padding_letters_do_not_leak_into_the_window():
-    p, kappa = torch.randn(1, 6, 6), torch.zeros(1, 2)
-    short, long = (
-        window(p, kappa, torch.tensor([text]), 3)[0] for text in ([1, 2], [1, 2, -1, -1])
-    )
-    torch.testing.assert_close(short, long)
-
-
-def test_windowed_lstm_is_torch_lstmcell_with_a_window():
-    """Third opinion: nn.LSTMCell (no peepholes, two biases) fed with the window it moved a step before, by autograd."""
-    B, T, n, A, K, text = 2, 7, 4, 3, 2, torch.tensor([[0, 2, 1], [1, 1, -1]])
-    peer, to_p = torch.nn.LSTMCell(3 + A, n).double(), torch.nn.Linear(n, 3 * K).double()
-    x = torch.randn(B, T, 3, dtype=torch.float64)
-    h, c, w, kappa = (torch.randn(B, size, dtype=torch.float64) for size in (n, n, A, K))
-    read = x @ peer.weight_ih[:, :3].t() + peer.bias_ih + peer.bias_hh
-    got = windowed_lstm(
-        read,
-        text,
-        h,
-        c,
-        w,
-        kappa,
-        peer.weight_hh,
-        peer.weight_ih[:, 3:],
-        torch.zeros(3, n).double(),
-        to_p.weight,
-        to_p.bias,
-    )
-    hs, ws = [], []
-    for t in range(T):
-        h, c = peer(torch.cat([x[:, t], w], 1), (h, c))
-        w, kappa, _ = (part[:, 0] for part in window(to_p(h)[:, None], kappa, text, A))
-        hs.append(h)
-        ws.append(w)
-    want = torch.stack(hs, 1), torch.stack(ws, 1), c, kappa
-    torch.testing.assert_close(got, want)
-    weights = [*peer.parameters(), *to_p.parameters()]
-    gradients = [
-        torch.autograd.grad(sum((part * part).sum() for part in parts), weights, retain_graph=True)
-        for parts in (got, want)
-    ]
-    torch.testing.assert_close(*gradients)
+    got = log_density(moved, x * torch.tensor([2, 2, 1]))
+    torch.testing.assert_close(got, log_density(y, x) - math.log(4))
 
 
 # -- the nets --------------------------------------------------------------------------------------
@@ -216,18 +134,12 @@ def test_windowed_lstm_is_torch_lstmcell_with_a_window():
 def test_prediction_net_is_torch_lstm_and_a_linear_layer():
     net = PredictionNet(width=5, mixtures=2).double()
     peer, layer = torch.nn.LSTM(3, 5, batch_first=True).double(), net.layers[0]
-    peer.load_state_dict(
-        {
-            "weight_ih_l0": layer.W_x,
-            "weight_hh_l0": layer.W_h,
-            "bias_ih_l0": layer.b,
-            "bias_hh_l0": 0 * layer.b,
-        }
-    )
+    weights = {"weight_ih_l0": layer.W_x, "weight_hh_l0": layer.W_h}
+    biases = {"bias_ih_l0": layer.b, "bias_hh_l0": 0 * layer.b}
+    peer.load_state_dict(weights | biases)
     points = torch.randn(2, 6, 3, dtype=torch.float64)
-    before = torch.cat(
-        [torch.zeros(2, 1, 3).double(), points[:, :-1]], 1
-    )  # the first input is the zero vector
+    zero = torch.zeros(2, 1, 3).double()  # the first input
+    before = torch.cat([zero, points[:, :-1]], 1)
     torch.testing.assert_close(net(points), peer(before)[0] @ net.W_y.t() + net.b_y)
 
 
@@ -249,9 +161,8 @@ def test_a_padded_batch_is_its_lines_one_by_one():
     batch = strokes.pad(lines)
     together = nats_per_point(net, batch)
     alone = [strokes.pad([line]) for line in lines]
-    torch.testing.assert_close(
-        together, torch.stack([nats_per_point(net, one) for one in alone]).mean()
-    )
+    nats = torch.stack([nats_per_point(net, one) for one in alone])
+    torch.testing.assert_close(together, nats.mean())
     y = net(*batch[:2])
     for row, (points, text, lengths) in enumerate(alone):
         torch.testing.assert_close(y[row, : lengths[0]], net(points, text)[0])
@@ -268,11 +179,72 @@ def test_points_read_one_by_one_are_points_read_at_once():
     torch.testing.assert_close(torch.cat(steps, 1), net.extend(points, text, net.init_state(2))[0])
 
 
+both = pytest.mark.parametrize(
+    "net", [PredictionNet(6, 2, 3).double(), small().double()], ids=["prediction", "synthesis"]
+)
+
+
+def leaves(state):
+    cells, w, kappa = state
+    return [leaf for leaf in (*itertools.chain(*cells), w, kappa) if leaf.numel()]
+
+
+@both
+def test_a_state_holds_no_more_memory_than_its_numbers_need(net):
+    text, state = torch.tensor([[1, 2, 3]]), net.init_state(1)
+    for time in (500, 1, 50):
+        _, state, _ = net.extend(torch.randn(1, time, 3, dtype=torch.float64), text, state)
+        for leaf in leaves(state):
+            assert leaf.untyped_storage().nbytes() == leaf.numel() * leaf.element_size()
+
+
+@both
+def test_a_row_alone_equals_the_row_in_a_batch(net):
+    points = torch.randn(3, 8, 3, dtype=torch.float64)
+    text = torch.tensor([[1, 2], [3, -1], [0, 4]])
+    y, state, _ = net.extend(points, text, net.init_state(3))
+    for k in range(3):
+        row = slice(k, k + 1)
+        alone, after, _ = net.extend(points[row], text[row], net.init_state(1))
+        for got, want in zip([alone, *leaves(after)], [y, *leaves(state)], strict=True):
+            torch.testing.assert_close(got, want[row], rtol=1e-12, atol=1e-12)
+
+
+@both
+def test_parameters_are_touched_only_inside_their_module(net):
+    """So that sharding and checkpointing work: outside of its forward a layer has none."""
+    net, text = copy.deepcopy(net), torch.tensor([[1, 2, 3]])
+    points = torch.randn(1, 8, 3, dtype=torch.float64)
+    want = net.extend(points, text, net.init_state(1))[0]
+    for layer in net.layers:
+        show = lambda layer, inputs, own=dict(layer._parameters): layer._parameters.update(own)
+        layer.register_forward_pre_hook(show)
+        layer.register_forward_hook(lambda layer, *_: layer._parameters.clear())
+        layer._parameters.clear()
+    assert torch.equal(net.extend(points, text, net.init_state(1))[0], want)
+
+
+@both
+def test_a_second_derivative_is_refused(net):
+    text = [torch.tensor([[1, 2, 3]])] if isinstance(net, SynthesisNet) else []
+    y = net(torch.randn(1, 8, 3, dtype=torch.float64), *text)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(y.sum(), list(net.parameters()), create_graph=True)
+
+
+@both
+def test_the_check_of_the_text_does_not_stop_compilation(net):
+    text = [torch.tensor([[1, 2, 3]])] if isinstance(net, SynthesisNet) else []
+    points = torch.randn(1, 4, 3, dtype=torch.float64)
+    torch._dynamo.reset()
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(points, *text), net(points, *text), rtol=1e-12, atol=1e-12)
+
+
 def test_the_window_starts_at_its_pace():
     phi = small(pace=0.1).look(torch.randn(1, 40, 3), torch.tensor([[0, 1, 2, 3, 4]]))
-    assert (
-        abs(phi[0].argmax(-1)[34].item() + 1 - 3.5) <= 1
-    )  # after 35 points of a tenth of a letter
+    # after 35 points of a tenth of a letter
+    assert abs(phi[0].argmax(-1)[34].item() + 1 - 3.5) <= 1
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -288,18 +260,12 @@ def test_first_points_have_the_mixtures_mean_and_spread():
     pi, s1, s2, rho = pi.softmax(0), s1.exp(), s2.exp(), torch.tanh(rho_hat)
     drawn, _ = write(net.state_dict(), text, noise(B, 1))
     mean = torch.stack([(pi * mu1).sum(), (pi * mu2).sum()])
-    second = torch.stack(
-        [
-            (pi * (mu1**2 + s1**2)).sum(),
-            (pi * (mu2**2 + s2**2)).sum(),
-            (pi * (mu1 * mu2 + rho * s1 * s2)).sum(),
-        ]
-    )
+    squares = mu1**2 + s1**2, mu2**2 + s2**2, mu1 * mu2 + rho * s1 * s2
+    second = torch.stack([(pi * square).sum() for square in squares])
     spread = second - torch.stack([mean[0] ** 2, mean[1] ** 2, mean[0] * mean[1]])
     dx, dy, end = drawn[:, 0].double().unbind(-1)
-    assert abs(dx.mean() - mean[0]) < 5 * math.sqrt(spread[0] / B) and abs(
-        dy.mean() - mean[1]
-    ) < 5 * math.sqrt(spread[1] / B)
+    assert abs(dx.mean() - mean[0]) < 5 * math.sqrt(spread[0] / B)
+    assert abs(dy.mean() - mean[1]) < 5 * math.sqrt(spread[1] / B)
     found = torch.stack([dx.var(), dy.var(), ((dx - dx.mean()) * (dy - dy.mean())).mean()])
     assert ((found - spread).abs() < 0.1 * spread[:2].mean()).all()
     assert abs(end.mean() - torch.sigmoid(-e_hat)) < 0.04
@@ -307,10 +273,10 @@ def test_first_points_have_the_mixtures_mean_and_spread():
 
 def test_bias_makes_points_less_varied():
     text = torch.ones(2_000, 2, dtype=torch.int64)
-    spreads = [
-        write(small().state_dict(), text, noise(2_000, 1), bias=b)[0][:, 0, :2].var(0).sum().item()
-        for b in (0.0, 0.5, 1.0, 2.0)
-    ]
+    spreads = []
+    for b in (0.0, 0.5, 1.0, 2.0):
+        points, _ = write(small().state_dict(), text, noise(2_000, 1), bias=b)
+        spreads.append(points[:, 0, :2].var(0).sum().item())
     assert all(a > b for a, b in itertools.pairwise(spreads))
 
 
@@ -394,15 +360,11 @@ def test_the_window_of_the_shipped_net_visits_every_letter_of_words_it_never_saw
     net, _ = lab.load(SynthesisNet)
     plays = lab.data.shakespeare("play")
     seen, met = (set(part.decode().split()) for part in (plays.train, plays.test))
-    words = [
-        word
-        for word in sorted(met - seen)
-        if word.isalpha() and word.islower() and word.isascii() and 3 <= len(word) <= 10
-    ]
+    plain = lambda word: word.isalpha() and word.islower() and word.isascii()
+    words = [word for word in sorted(met - seen) if plain(word) and 3 <= len(word) <= 10]
     words = words[:: len(words) // 100][:100]
-    ids = [
-        strokes.encode(f"{word} ") for word in words
-    ]  # the space: something to wait on while the last letter is finished
+    # the space: something to wait on while the last letter is finished
+    ids = [strokes.encode(f"{word} ") for word in words]
     text = torch.tensor([row + [-1] * (11 - len(row)) for row in ids])
     points, lengths = write(net.state_dict(), text, noise(100, 250), bias=1.0)
     phi = net.look(points, text)

@@ -76,9 +76,8 @@ def test_slant_and_size_are_what_was_asked_for():
     points = strokes.write("minimum")
     sheared = points @ np.array([[1, 0, 0], [0.25, 1, 0], [0, 0, 1]])
     assert abs(strokes.slant(sheared) - upright - 0.25) < 1e-5
-    height = lambda **style: np.ptp(
-        np.concatenate(strokes.to_strokes(strokes.write("minimum", **style)))[:, 1]
-    )
+    places = lambda line: np.concatenate(strokes.to_strokes(line))
+    height = lambda **style: np.ptp(places(strokes.write("minimum", **style))[:, 1])
     assert abs(height(size=1.5) / height() - 1.5) < 0.03
 
 
@@ -118,13 +117,11 @@ def test_lines_are_of_the_split_and_repeatable():
         for a, b in zip(few, more, strict=False):
             assert a.text == b.text and np.array_equal(a.points, b.points)
         for line in more:
-            assert (
-                set(line.text.split()[:-1]) <= set(said.split()) and len(line.text) <= 24
-            )  # the last word may be cut
+            whole = line.text.split()[:-1]  # the last word may be cut
+            assert set(whole) <= set(said.split()) and len(line.text) <= 24
             assert np.array_equal(line.points, line.points.astype(np.float32))
-    assert {line.text for line in strokes.lines("train", 50)} != {
-        line.text for line in strokes.lines("train", 50, seed=1)
-    }
+    one, other = ({line.text for line in strokes.lines("train", 50, seed=seed)} for seed in (0, 1))
+    assert one != other
 
 
 def test_the_unit_is_the_typical_offset_and_letters_take_a_dozen_points():
@@ -168,10 +165,14 @@ def test_a_batch_depends_on_its_step_alone_and_holds_lines_of_about_one_length()
 # -- recorded files --------------------------------------------------------------------------------
 
 IAM = """<?xml version="1.0" encoding="ISO-8859-1"?>
-<WhiteboardCaptureSession><WhiteboardDescription><SensorLocation corner="top_left"/></WhiteboardDescription>
+<WhiteboardCaptureSession>
+<WhiteboardDescription><SensorLocation corner="top_left"/></WhiteboardDescription>
 <StrokeSet>
-<Stroke colour="black" start_time="769.05" end_time="769.64"><Point x="10" y="20" time="769.05"/><Point x="10" y="26" time="769.07"/></Stroke>
-<Stroke colour="black" start_time="770.05" end_time="770.64"><Point x="18" y="26" time="770.05"/></Stroke>
+<Stroke colour="black" start_time="769.05" end_time="769.64">
+<Point x="10" y="20" time="769.05"/><Point x="10" y="26" time="769.07"/>
+</Stroke>
+<Stroke colour="black" start_time="770.05" end_time="770.64"><Point x="18" y="26" time="770.05"/>
+</Stroke>
 </StrokeSet></WhiteboardCaptureSession>"""
 
 

@@ -2,7 +2,8 @@
 
     python data/weights/handwriting.py --steps 7000 --lr 1e-2 --checkpoint handwriting.checkpoint
 
-`python -m minilib train` is for language models of bytes; this net reads pen strokes, so it has a command of its own.
+`python -m minilib train` is for language models of bytes; this net reads pen strokes, and has a
+command of its own.
 """
 
 import argparse

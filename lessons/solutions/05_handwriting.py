@@ -14,13 +14,16 @@ def my_rho_gradient(y, x):
     size, sign = np.abs(rho_hat), np.where(rho_hat < 0, -1, 1)
     q = size + np.log1p(np.exp(-2 * size)) - np.log(2)  # ln cosh ρ̂
     left = 2 / (1 + np.exp(2 * size))  # 1 - |ρ|
-    ur, vr = (
-        u - sign * v + sign * left * v,
-        v - sign * u + sign * left * u,
-    )  # u - ρv and v - ρu
+    ur = u - sign * v + sign * left * v  # u - ρv
+    vr = v - sign * u + sign * left * u  # v - ρu
     logs = pi - s1 - s2 + q - 0.5 * (v**2 + (ur * np.exp(q)) ** 2)
     gamma = np.exp(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
     return gamma * (np.exp(2 * q) * ur * vr + np.tanh(rho_hat))
+
+
+def rho_gradient(y, x):
+    M = (y.shape[1] - 1) // 6
+    return naive.log_density_gradient(y, x)[:, -M:]
 
 
 def points_and_outputs(rng):
@@ -30,23 +33,27 @@ def points_and_outputs(rng):
 
 
 def my_change(a, b):
-    return np.log(a) + np.log(
-        b
-    )  # a density is per unit of area, and the area grows by a b
+    # a density is per unit of area, and the area grows by a b
+    return np.log(a) + np.log(b)
 
 
 def change_by_density(a, b):
-    y, scale = np.random.default_rng(0).normal(size=7), np.array([a, b, 1.0])
-    scaled = y + np.array(
-        [0, 0, y[2] * (a - 1), y[3] * (b - 1), np.log(a), np.log(b), 0]
-    )
-    return naive.log_density(y, np.array([0.3, -0.2, 0.0])) - naive.log_density(
-        scaled, scale * np.array([0.3, -0.2, 0.0])
-    )
+    y, x = np.random.default_rng(0).normal(size=7), np.array([0.3, -0.2, 0.0])
+    scaled = y.copy()
+    scaled[2:4] *= a, b
+    scaled[4:6] += np.log(a), np.log(b)
+    new_x = x * np.array([a, b, 1.0])
+    return naive.log_density(y, x) - naive.log_density(scaled, new_x)
+
+
+units = [(2.0, 2.0), (1.0, 3.0), (0.1, 10.0)]
 
 
 def my_slant(points):
-    drawn = points[1:, :2][
-        points[:-1, 2] == 0
-    ]  # after a lift the pen moves through the air
+    # after a lift the pen moves through the air
+    drawn = points[1:, :2][points[:-1, 2] == 0]
     return float((drawn[:, 0] * drawn[:, 1]).sum() / (drawn[:, 1] ** 2).sum())
+
+
+styles = [("pen", 0.0), ("it is", 0.3), ("a minim", -0.2)]
+lines = [(strokes.write(text, slant=s).astype(float),) for text, s in styles]

@@ -1,4 +1,4 @@
-"""Pictures of letters that touch, with every letter known: drawn from the DejaVu Sans Bold that comes with matplotlib."""
+"""Pictures of crowded letters, with every letter known; the font is matplotlib's DejaVu Sans."""
 
 import functools
 from typing import NamedTuple
@@ -9,34 +9,46 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-ALPHABET = "abcdefghklmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"  # no i and j, which are in two pieces, no I and O, which look like l and o
+# without i and j, which are in two pieces, and without I and O, which look like l and o
+ALPHABET = "abcdefghklmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
 PARTS = ("train", "validation", "test")
 
 
 class Glyphs(NamedTuple):
-    """images (count, size, size) float32, lines about 1 on paper about 0; instances likewise, int64, 0 is paper, k the k-th letter."""
+    """Pictures, and which pixel belongs to which letter.
+
+    images     (count, size, size) float32, lines about 1 on paper about 0
+    instances  (count, size, size) int64; 0 is paper, k the k-th letter
+    """
 
     images: np.ndarray
     instances: np.ndarray
 
 
-def letters(part):
-    """The letters of one part, which no other part has: of every five in ALPHABET the fourth is for validation, the fifth for testing."""
+def letters(part: str) -> str:
+    """The letters of one part, which no other part has.
+
+    Of every five in ALPHABET the fourth is for validation and the fifth for testing.
+    """
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
-    return "".join(
-        letter for k, letter in enumerate(ALPHABET) if PARTS.index(part) == max(0, k % 5 - 2)
-    )
+    number = PARTS.index(part)
+    return "".join(letter for k, letter in enumerate(ALPHABET) if max(0, k % 5 - 2) == number)
 
 
-def glyphs(part="train", count=32, size=92, seed=0, noise=0.25):
+def glyphs(
+    part: str = "train", count: int = 32, size: int = 92, seed: int = 0, noise: float = 0.25
+) -> Glyphs:
     """Pictures of outlined letters in crowded lines, and which pixel belongs to which letter.
 
     part     "train", "validation" or "test": each has letters of its own (see `letters`)
-    count    number of pictures, size × size pixels. Picture k depends on part, size, seed, noise and k alone
-    noise    standard deviation of the noise on the paper; the line of a letter is its outermost pixels, raised by 1
-    returns  Glyphs(images, instances), NumPy arrays. Letters are turned a little, 19 to 25 pixels tall (capitals), and pushed together
-             until a single pixel parts them, often at more than one place. Those at the edge are cut
+    count    number of pictures, size × size pixels. Picture k depends on part, size, seed, noise
+             and k alone
+    noise    standard deviation of the noise on the paper; the line of a letter is its outermost
+             pixels, raised by 1
+    returns  Glyphs(images, instances), NumPy arrays. Letters are turned a little, 19 to 25 pixels
+             tall (capitals), and pushed together until a single pixel parts them, often at more
+             than one place. Those at the edge are cut
     Raises ValueError for another part, or count or size below 1.
     """
     alphabet = letters(part)
@@ -59,9 +71,8 @@ def _page(random, alphabet, size, edge=40):
     while baseline < len(page) - 24:
         left = random.integers(0, 16)
         while left < len(page) - edge:
-            rows, columns = _ink(
-                random.choice(list(alphabet)), random.uniform(26, 34), random.uniform(-0.25, 0.25)
-            )
+            letter, height = random.choice(list(alphabet)), random.uniform(26, 34)
+            rows, columns = _ink(letter, height, random.uniform(-0.25, 0.25))
             rows = rows + baseline + random.integers(-2, 3)
             near = _grow(page > 0)
             while left + columns.max() < len(page) and near[rows, left + columns].any():
@@ -76,22 +87,20 @@ def _page(random, alphabet, size, edge=40):
 
 
 def _ink(letter, height, angle):
-    """Rows and columns of a letter's pixels, its baseline at row 0 and its leftmost pixel at column 0."""
+    """Rows and columns of a letter's pixels, the baseline row 0, the leftmost pixel column 0."""
     path = _outline(letter).transformed(Affine2D().scale(height, -height).rotate(angle))
     y, x = np.mgrid[-40:20, -20:50]
-    inside = np.zeros(y.size, bool)
+    places, inside = np.stack([x.ravel(), y.ravel()], 1), np.zeros(y.size, bool)
     for ring in path.to_polygons():
-        inside ^= Path(ring).contains_points(
-            np.stack([x.ravel(), y.ravel()], 1)
-        )  # a ring within a ring is a hole
-    return y.ravel()[inside], x.ravel()[inside] - x.ravel()[inside].min()
+        inside ^= Path(ring).contains_points(places)  # a ring within a ring is a hole
+    columns, rows = places[inside].T
+    return rows, columns - columns.min()
 
 
 @functools.cache
 def _outline(letter):
-    return TextPath(
-        (0, 0), letter, size=1.0, prop=FontProperties(family="DejaVu Sans", weight="bold")
-    )
+    font = FontProperties(family="DejaVu Sans", weight="bold")
+    return TextPath((0, 0), letter, size=1.0, prop=font)
 
 
 def _grow(mask):
@@ -108,4 +117,5 @@ def _grow(mask):
 def _line(page):
     """The pixels of letters that have paper above, below, left or right of them."""
     paper = np.pad(page == 0, 1)
-    return (page > 0) & (paper[2:, 1:-1] | paper[:-2, 1:-1] | paper[1:-1, 2:] | paper[1:-1, :-2])
+    above, below, left, right = paper[:-2, 1:-1], paper[2:, 1:-1], paper[1:-1, :-2], paper[1:-1, 2:]
+    return (page > 0) & (above | below | left | right)

@@ -1,23 +1,27 @@
 """Pen strokes: handwritten lines made from a single-stroke font, and a reader for recorded ones.
 
-A line is an array of points (time, 3): Δx, Δy from the point before, and 1 where a stroke ends and the pen is lifted.
-The first offset starts at the left end of the base line; y points up. One unit is the typical offset: over the
-training lines the root mean square of Δx and Δy together is 1.
+A line is an array of points (time, 3): Δx, Δy from the point before, and 1 where a stroke ends and
+the pen is lifted. The first offset starts at the left end of the base line; y points up. One unit
+is the typical offset: over the training lines the root mean square of Δx and Δy together is 1.
 
-The data are synthetic and of one hand: Hershey's `scripts` font, joined, smoothed and resampled by us. All variation
-(slant, size, drift of the base line, tremor) is ours too, so nothing here says how people differ.
+The data are synthetic and of one hand: Hershey's `scripts` font, joined, smoothed and resampled by
+us. All variation (slant, size, drift of the base line, tremor) is ours too, so nothing here says
+how people differ.
 """
 
 import base64
 import functools
 import io
+import os
 import re
 import tarfile
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from minilib.lab import data
 
@@ -27,15 +31,21 @@ CADENCE = 4.0  # font units of straight path between two points; bends get more 
 
 
 class Line(NamedTuple):
-    """A text, how the pen wrote it, and its slant (tangent of the angle to the vertical, rightwards positive)."""
+    """A text, how the pen wrote it, and its slant.
+
+    The slant is the tangent of the angle to the vertical, rightwards positive.
+    """
 
     text: str
     points: np.ndarray
     slant: float
 
 
-def encode(text):
-    """Characters -> indices into ALPHABET. Raises ValueError for an empty text or a character that it lacks."""
+def encode(text: str) -> list[int]:
+    """Characters -> indices into ALPHABET.
+
+    Raises ValueError for an empty text or a character that ALPHABET lacks.
+    """
     if not text:
         raise ValueError("text must have at least one character, got an empty one")
     for character in text:
@@ -47,8 +57,8 @@ def encode(text):
 # -- from strokes to offsets and back --------------------------------------------------------------
 
 
-def to_offsets(strokes):
-    """A list of strokes, each (points, 2) of absolute x and y, -> (time, 3) offsets and ends of strokes.
+def to_offsets(strokes: Sequence[np.ndarray]) -> np.ndarray:
+    """Strokes, each (points, 2) of absolute x and y, -> (time, 3) offsets and ends of strokes.
 
     Raises ValueError if there is no stroke, or one is empty, of another shape or not finite.
     """
@@ -61,31 +71,30 @@ def to_offsets(strokes):
                 f"strokes must each have shape (points ≥ 1, 2), stroke {k} has {stroke.shape}"
             )
         if not np.isfinite(stroke).all():
-            raise ValueError(
-                f"strokes must be finite numbers, stroke {k} has {stroke[~np.isfinite(stroke)][0]} in it"
-            )
+            bad = stroke[~np.isfinite(stroke)][0]
+            raise ValueError(f"strokes must be finite numbers, stroke {k} has {bad} in it")
     offsets = np.diff(np.concatenate([np.zeros((1, 2)), *strokes]), axis=0)
     ends = np.concatenate([np.arange(len(stroke)) == len(stroke) - 1 for stroke in strokes])
     return np.concatenate([offsets, ends[:, None]], axis=1)
 
 
-def to_strokes(points):
-    """(time, 3) offsets -> list of strokes, each (points, 2) of absolute x and y. The inverse of to_offsets."""
+def to_strokes(points: np.ndarray) -> list[np.ndarray]:
+    """The inverse of to_offsets: (time, 3) -> strokes, each (points, 2) of absolute x and y."""
     points = np.asarray(points, float)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise ValueError(f"points must have shape (time ≥ 1, 3), got {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError(
-            f"points must be finite numbers, point {int(np.argmin(np.isfinite(points).all(1)))} is not"
-        )
-    places = points[:, :2].cumsum(0)
-    return [
-        stroke for stroke in np.split(places, np.flatnonzero(points[:, 2] > 0.5) + 1) if len(stroke)
-    ]
+    finite = np.isfinite(points).all(1)
+    if not finite.all():
+        raise ValueError(f"points must be finite numbers, point {finite.argmin()} is not")
+    starts = np.flatnonzero(points[:, 2] > 0.5) + 1
+    return [stroke for stroke in np.split(points[:, :2].cumsum(0), starts) if len(stroke)]
 
 
-def slant(points):
-    """Slope of Δx against Δy over the drawn segments. Shearing a line by s (x + s·y) raises it by s exactly."""
+def slant(points: np.ndarray) -> float:
+    """Slope of Δx against Δy over the drawn segments.
+
+    Shearing a line by s (x + s·y) raises it by s exactly.
+    """
     points = np.asarray(points, float)
     drawn = points[1:, :2][points[:-1, 2] < 0.5]
     if not (drawn[:, 1] != 0).any():
@@ -97,11 +106,12 @@ def slant(points):
 
 
 @functools.cache
-def glyphs(font="scripts"):
-    """{character: (width, strokes)} of one of Hershey's fonts, in font units, base line at y = 0, left border at x = 0.
+def glyphs(font: str = "scripts") -> dict[str, tuple[int, list[np.ndarray]]]:
+    """{character: (width, strokes)} of one of Hershey's fonts, in font units.
 
-    A glyph is a line of text: 5 characters of number, 3 of length, the left and the right border, then pairs of
-    letters, x and y as distances from R, y downwards; the pair " R" lifts the pen.
+    The base line is y = 0, the left border x = 0. In the file a glyph is a line of text: 5
+    characters of number, 3 of length, the left and the right border, then pairs of letters, x and y
+    as distances from R, y downwards; the pair " R" lifts the pen.
     """
     source = (data.fetch("Hershey-Fonts") / "HersheyFonts" / "HersheyFonts.py").read_text()
     packed = re.search(r"__compressed_fonts_base64 = B'''(.*?)'''", source, re.S).group(1)
@@ -109,24 +119,17 @@ def glyphs(font="scripts"):
         rows = fonts.extractfile(font).read().decode().splitlines()
     found = {}
     for code, row in enumerate((row for row in rows if row[0] != "#"), start=32):
-        left, right = ord(row[8]) - ord("R"), ord(row[9]) - ord("R")
-        strokes = [
-            np.array(
-                [
-                    [ord(x) - ord("R") - left, 9 - (ord(y) - ord("R"))]
-                    for x, y in zip(s[::2], s[1::2], strict=True)
-                ],
-                float,
-            )
-            for s in row[10:].split(" R")
-            if s
-        ]
+        left, right = ord(row[8]), ord(row[9])
+        strokes = []
+        for pairs in filter(None, row[10:].split(" R")):
+            x, y = (np.array([ord(letter) for letter in pairs[k::2]], float) for k in (0, 1))
+            strokes.append(np.stack([x - left, 9 + ord("R") - y], axis=1))
         found[chr(code)] = right - left, strokes
     return found
 
 
-# Dots and crossings are drawn right after the body of their letter. People wait for the end of the word; a net would
-# then have to remember for a hundred points where they belong
+# Dots and crossings are drawn right after the body of their letter. People wait for the end of the
+# word; a net would then have to remember for a hundred points where they belong
 _AFTER = {"i": 0, "j": 0, "t": -1, "x": -1}
 
 
@@ -139,10 +142,8 @@ def _word(word):
         body, after = list(parts), []
         if character in _AFTER:
             after = [body.pop(_AFTER[character])]
-            if character == "x":
-                after = [
-                    after[0][[0, -1]]
-                ]  # straight: the font's two bows, drawn with few points, read as an a
+            if character == "x":  # straight: the font's two bows, of few points, read as an a
+                after = [after[0][[0, -1]]]
         for k, part in enumerate(part + np.array([x, 0]) for part in body):
             # lower-case letters connect, whatever lies between; other parts only where they touch
             connected = end is not None and (
@@ -157,15 +158,14 @@ def _word(word):
             strokes.append(part + np.array([x, 0]))
             pen_down = False
         # a capital connects if it ends where small letters do, at height 5 on its right border
-        joins = character.islower() or (
-            character.isupper() and np.hypot(*(end - (x + width, 5))) <= 4
-        )
+        near = np.hypot(*(end - (x + width, 5))) <= 4
+        joins = character.islower() or (character.isupper() and near)
         x += width
     return [_smooth(stroke) for stroke in strokes], x
 
 
 def _smooth(stroke, spacing=0.5, rounds=6):
-    """A polygon as a dense smooth curve: equal arcs, then a binomial filter that leaves the ends where they are."""
+    """A polygon as a dense smooth curve: equal arcs, then a binomial filter that keeps the ends."""
     length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))])
     at = np.linspace(0, length[-1], max(3, int(length[-1] / spacing) + 1))
     curve = np.stack([np.interp(at, length, axis) for axis in stroke.T], axis=1)
@@ -175,34 +175,46 @@ def _smooth(stroke, spacing=0.5, rounds=6):
 
 
 def _in_time(curve):
-    """Points at equal times along a dense curve, for a pen that slows down in bends (speed ∝ curvature^-1/3)."""
+    """Points at equal times along a dense curve; the pen slows down in bends.
+
+    Its speed is proportional to curvature^-1/3.
+    """
     step = np.diff(curve, axis=0)
     ds = np.hypot(*step.T) + 1e-9
     turn = np.abs(np.diff(np.unwrap(np.arctan2(step[:, 1], step[:, 0]))))
-    bend = np.convolve(
-        np.concatenate([turn[:1], turn, turn[-1:]]) / ds.mean(), np.ones(5) / 5, mode="full"
-    )[2 : len(ds) + 2]
-    clock = np.concatenate([[0], np.cumsum(ds * (0.02 + np.minimum(bend, 1.5)) ** (1 / 3))]) / (
-        0.1 ** (1 / 3) * CADENCE
-    )
+    turn = np.concatenate([turn[:1], turn, turn[-1:]])
+    bend = np.convolve(turn / ds.mean(), np.ones(5) / 5, mode="full")[2 : len(ds) + 2]
+    time = ds * (0.02 + np.minimum(bend, 1.5)) ** (1 / 3)
+    clock = np.concatenate([[0], np.cumsum(time)]) / (0.1 ** (1 / 3) * CADENCE)
     at = np.linspace(0, clock[-1], max(2, round(clock[-1]) + 1))
     return np.stack([np.interp(at, clock, axis) for axis in curve.T], axis=1)
 
 
-def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
+def write(
+    text: str,
+    *,
+    slant: float = 0.0,
+    size: float = 1.0,
+    drift: float = 0.0,
+    tremor: float = 0.0,
+    seed: int = 0,
+) -> np.ndarray:
     """A line of text as the font's hand writes it: (time, 3) float32 offsets and ends of strokes.
 
     slant   shear, x + slant · y, on top of the font's own
     size    factor on all lengths
-    drift   amplitude of slow sine waves on both axes, in x-heights: the base line wanders, letters swell
+    drift   amplitude of slow sine waves on both axes, in x-heights: the base line wanders, letters
+            swell
     tremor  standard deviation of each point's own error, in units
     seed    of drift and tremor
-    Raises ValueError for an empty text, characters that ALPHABET lacks, nothing to draw, or a size that is not positive.
+    Raises ValueError for an empty text, characters that ALPHABET lacks, nothing to draw, or a size
+    that is not positive.
     """
     encode(text)
     if not size > 0 or not np.isfinite([slant, size, drift, tremor]).all():
         raise ValueError(
-            f"slant, size, drift and tremor must be finite and size positive, got {slant}, {size}, {drift}, {tremor}"
+            "slant, size, drift and tremor must be finite and size positive, "
+            f"got {slant}, {size}, {drift}, {tremor}"
         )
     curves, x, width = [], 0.0, glyphs()[" "][0]
     for word in text.split(" "):
@@ -212,10 +224,8 @@ def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
     if not curves:
         raise ValueError(f"text must have a character that leaves ink, got {text!r}")
     rng = np.random.default_rng(seed)
-    phase, wave = (
-        rng.uniform(0, 2 * np.pi, size=(2, 2)),
-        rng.uniform(60, 200, size=(2, 2)),
-    )  # font units
+    phase = rng.uniform(0, 2 * np.pi, size=(2, 2))
+    wave = rng.uniform(60, 200, size=(2, 2))  # lengths, in font units
     strokes = []
     for curve in curves:
         slow = np.sin(2 * np.pi * curve[:, :1, None] / wave + phase).mean(-1)  # (points, 2)
@@ -228,27 +238,28 @@ def write(text, *, slant=0.0, size=1.0, drift=0.0, tremor=0.0, seed=0):
 @functools.cache
 def _words(part):
     text = getattr(data.shakespeare("play"), part).decode()
-    text = (
-        re.sub(r"(?m)^[^a-z\n]+:$", "", text).replace("\u2014", " ").replace("--", " ")
-    )  # no speaker names, which are all capitals
-    return [
-        word
-        for word in text.split()
-        if not set(word) - set(ALPHABET) and set(word.lower()) & set("aeiouy")
-    ]
+    text = re.sub(r"(?m)^[^a-z\n]+:$", "", text)  # names of speakers are all capitals
+    words = text.replace("\u2014", " ").replace("--", " ").split()
+    known, vowels = set(ALPHABET), set("aeiouy")
+    return [word for word in words if set(word) <= known and set(word.lower()) & vowels]
 
 
-def lines(part, count, *, shortest=8, longest=24, seed=0):
+def lines(
+    part: str, count: int, *, shortest: int = 8, longest: int = 24, seed: int = 0
+) -> list[Line]:
     """`count` lines of the plays in this hand, each with a style of its own: a list of Line.
 
-    part               "train", "validation" or "test": plays that no other part holds (lab.data.shakespeare)
-    shortest, longest  characters; a line is as many whole words as fit into a length drawn between them
-    Slant is uniform in ±0.35, size in 0.85 to 1.15, drift in 0 to 0.15 x-heights, the tremor is 0.04 units.
-    The first n of more lines are the n lines of fewer.
+    part               "train", "validation" or "test": plays that no other part holds
+                       (lab.data.shakespeare)
+    shortest, longest  characters; a line is as many whole words as fit into a length drawn between
+                       them
+    Slant is uniform in ±0.35, size in 0.85 to 1.15, drift in 0 to 0.15 x-heights, the tremor is
+    0.04 units. The first n of more lines are the n lines of fewer.
     """
     if part not in ("train", "validation", "test") or count < 1 or not 1 <= shortest <= longest:
         raise ValueError(
-            f"part must be train, validation or test, count ≥ 1 and 1 ≤ shortest ≤ longest, got {part!r}, {count}, {shortest}, {longest}"
+            "part must be train, validation or test, count ≥ 1 and 1 ≤ shortest ≤ longest, "
+            f"got {part!r}, {count}, {shortest}, {longest}"
         )
     words, found = _words(part), []
     for k in range(count):
@@ -263,20 +274,17 @@ def lines(part, count, *, shortest=8, longest=24, seed=0):
             "size": rng.uniform(0.85, 1.15),
             "drift": rng.uniform(0, 0.15),
         }
-        found.append(
-            Line(
-                text,
-                write(text, **style, tremor=0.04, seed=int(rng.integers(2**31))),
-                style["slant"],
-            )
-        )
+        points = write(text, **style, tremor=0.04, seed=int(rng.integers(2**31)))
+        found.append(Line(text, points, style["slant"]))
     return found
 
 
-def pad(lines):
-    """Lines as a batch: points (batch, time, 3) float32, text (batch, letters) int64, lengths (batch,) int64.
+def pad(lines: Sequence[Line | tuple[str, np.ndarray]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lines as a batch; a line is a Line or a pair (text, points).
 
-    Points after a line's end are 0; letters after a text's end are -1. lines: Line, or (text, points) pairs.
+    returns  points (batch, time, 3) float32, 0 after a line's end
+             text (batch, letters) int64, -1 after a text's end
+             lengths (batch,) int64, in points
     """
     if not lines:
         raise ValueError("lines must be at least one, got none")
@@ -291,8 +299,10 @@ def pad(lines):
     return torch.tensor(points), torch.tensor(text), torch.tensor([len(line[1]) for line in lines])
 
 
-def batches(lines, *, batch, seed=0):
-    """Training batches of about equally long lines: a function of the step alone -> pad of `batch` lines."""
+def batches(
+    lines: Sequence[Line], *, batch: int, seed: int = 0
+) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:
+    """A function of the step, which returns `batch` lines of about one length, padded."""
     if not 1 <= batch <= len(lines):
         raise ValueError(f"batch must be between 1 and the {len(lines)} lines, got {batch}")
     order = sorted(range(len(lines)), key=lambda k: len(lines[k].points))
@@ -307,39 +317,33 @@ def batches(lines, *, batch, seed=0):
 # -- recorded handwriting --------------------------------------------------------------------------
 
 
-def read_iam(path):
-    """One line of the IAM On-Line Handwriting Database, from its XML file: (time, 3) offsets and ends of strokes.
+def read_iam(path: str | os.PathLike) -> np.ndarray:
+    """One line of the IAM On-Line Handwriting Database, from its XML file: (time, 3), as `write`.
 
-    The file holds <Stroke> elements of <Point x= y= time=>, y downwards; times are not used. The offsets are divided by
-    their root mean square, so that their unit is that of our own lines. The database itself is free for research
-    after registration at the University of Bern; it is not part of this course.
-    Raises ValueError, naming the file, if it cannot be read, is no such XML, or a point is missing or not a finite number.
+    The file holds <Stroke> elements of <Point x= y= time=>, y downwards; times are not used. The
+    offsets are divided by their root mean square, so that their unit is that of our own lines. The
+    database itself is free for research after registration at the University of Bern; it is not
+    part of this course.
+    Raises ValueError, naming the file, if it cannot be read, is no such XML, or a point is missing
+    or not a finite number.
     """
+    name = repr(str(path))
     try:
-        strokes = ElementTree.parse(path).getroot().iter("Stroke")
-        strokes = [
-            np.array(
-                [
-                    [float(point.attrib["x"]), -float(point.attrib["y"])]
-                    for point in stroke.iter("Point")
-                ]
-            ).reshape(-1, 2)
-            for stroke in strokes
-        ]
+        strokes = []
+        for stroke in ElementTree.parse(path).getroot().iter("Stroke"):
+            points = [point.attrib for point in stroke.iter("Point")]
+            places = [[float(point["x"]), -float(point["y"])] for point in points]
+            strokes.append(np.array(places).reshape(-1, 2))
         points = to_offsets(strokes)
     except OSError as error:
-        raise ValueError(
-            f"path must be a readable file, got {str(path)!r}: {error.strerror}"
-        ) from None
+        raise ValueError(f"path must be a readable file, got {name}: {error.strerror}") from None
     except KeyError as error:
-        raise ValueError(
-            f"path must be IAM-OnDB XML; {str(path)!r} has a Point without {error}"
-        ) from None
+        raise ValueError(f"path must be IAM-OnDB XML; {name} has a Point without {error}") from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"path must be IAM-OnDB XML; {str(path)!r}: {error}") from None
+        raise ValueError(f"path must be IAM-OnDB XML; {name}: {error}") from None
     points[0, :2] = 0  # where the line lies on the board is no matter
     size = np.sqrt((points[:, :2] ** 2).mean())
     if not size > 0:
-        raise ValueError(f"path must hold a line; in {str(path)!r} the pen never moves")
+        raise ValueError(f"path must hold a line; in {name} the pen never moves")
     points[:, :2] /= size
     return points.astype(np.float32)

@@ -1,28 +1,30 @@
 """Handwriting prediction and synthesis: the definition.
 
-Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXiv:1308.0850), sections 4 and 5.
+Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXiv:1308.0850),
+sections 4 and 5. The soft window over the text is in minilib/naive/soft_window.py.
 
     code             paper                          shape
     x                x_t = (Δx, Δy, end of stroke)  (3,)
     y                ŷ_t: ê, π̂, μ1, μ2, σ̂1, σ̂2, ρ̂   (1 + 6M,)     M mixture components
     text             c, as indices; -1 is padding   (U,)         U letters of an alphabet of A
-    p                α̂, β̂, κ̂                        (3K,)        K Gaussians of the window
     w, kappa, phi    w_t, κ_t, φ(t, u)              (A,), (K,), (U + 1,)
-
-Letters are counted from 1, as in the paper: kappa starts at 0, before the first letter.
 """
 
 import numpy as np
 
 from minilib.naive.lstm import lstm_step
+from minilib.naive.soft_window import window_step
 
 
 def log_density(y, x):
     """ln p(x) of points under the mixtures that y describes (Graves 2013, eq. 18-25).
 
-    With u = (Δx - μ1) / σ1, v = (Δy - μ2) / σ2 and q = ln cosh ρ̂, so that 1 - ρ² = exp(-2q), a component's
-    density (eq. 24, 25) is  ln N = -ln 2π - σ̂1 - σ̂2 + q - ½ (v² + ((u - ρv) exp q)²):  nothing is lost
-    when ρ rounds to ±1.
+    With u = (Δx - μ1) / σ1, v = (Δy - μ2) / σ2 and q = ln cosh ρ̂, so that 1 - ρ² = exp(-2q), the
+    density of a component (eq. 24, 25) is
+
+        ln N = -ln 2π - σ̂1 - σ̂2 + q - ½ (v² + ((u - ρv) exp q)²)
+
+    Nothing is lost when ρ rounds to ±1.
 
     y        (..., 1 + 6M)
     x        (..., 3)
@@ -30,14 +32,14 @@ def log_density(y, x):
     """
     out = np.zeros(x.shape[:-1])
     for at in np.ndindex(out.shape):
-        e_hat, pi_hat, *rest = _split(y[at])
-        log_pi = (
-            pi_hat - pi_hat.max() - np.log(np.sum(np.exp(pi_hat - pi_hat.max())))
-        )  # ln softmax, eq. 19
-        terms = [log_pi[j] + _log_normal(x[at], *[r[j] for r in rest]) for j in range(len(pi_hat))]
-        mixture = max(terms) + np.log(sum(np.exp(term - max(terms)) for term in terms))
+        e_hat, pi_hat, *components = _split(y[at])
+        log_pi = pi_hat - _logsumexp(pi_hat)  # eq. 19
+        terms = [
+            lp + _log_normal(x[at], *one) for lp, *one in zip(log_pi, *components, strict=True)
+        ]
         end = x[at][2]  # e = 1 / (1 + exp(ê)): mind the sign, eq. 18
-        out[at] = mixture - end * np.logaddexp(0, e_hat) - (1 - end) * np.logaddexp(0, -e_hat)
+        pen = -end * np.logaddexp(0, e_hat) - (1 - end) * np.logaddexp(0, -e_hat)
+        out[at] = _logsumexp(np.array(terms)) + pen
     return out
 
 
@@ -48,42 +50,40 @@ def log_density_gradient(y, x):
     """
     out = np.zeros(y.shape)
     for at in np.ndindex(y.shape[:-1]):
-        e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y[at])
-        pi = np.exp(pi_hat - pi_hat.max())
-        pi = pi / pi.sum()
-        logs = np.array(
-            [_log_normal(x[at], *one) for one in zip(mu1, mu2, s1, s2, rho_hat, strict=True)]
-        )
-        gamma = pi * np.exp(logs - logs.max())
-        gamma = gamma / gamma.sum()  # responsibilities
-        M = len(pi)
-        d = np.zeros((6, M))
-        for j in range(M):
-            u, v = (x[at][0] - mu1[j]) / np.exp(s1[j]), (x[at][1] - mu2[j]) / np.exp(s2[j])
-            rho, C = np.tanh(rho_hat[j]), np.cosh(rho_hat[j]) ** 2  # C = 1 / (1 - ρ²)
-            ur, vr = _residual(u, v, rho_hat[j]), _residual(v, u, rho_hat[j])  # u - ρv and v - ρu
-            d[:, j] = (
-                gamma[j] - pi[j],
-                gamma[j] * C * ur / np.exp(s1[j]),
-                gamma[j] * C * vr / np.exp(s2[j]),
-                gamma[j] * (C * u * ur - 1),
-                gamma[j] * (C * v * vr - 1),
-                gamma[j]
-                * (
-                    C * ur * vr + rho
-                ),  # the paper's uv + ρ (1 - C Z), rearranged so that nothing cancels
-            )
+        e_hat, pi_hat, *components = _split(y[at])
+        logs = pi_hat + [_log_normal(x[at], *one) for one in zip(*components, strict=True)]
+        pi, gamma = np.exp(pi_hat - _logsumexp(pi_hat)), np.exp(logs - _logsumexp(logs))
+        d = np.zeros((6, len(pi)))
+        for j, (mu1, mu2, s1, s2, rho_hat) in enumerate(zip(*components, strict=True)):
+            u, v = (x[at][0] - mu1) / np.exp(s1), (x[at][1] - mu2) / np.exp(s2)
+            rho, C = np.tanh(rho_hat), np.cosh(rho_hat) ** 2  # C = 1 / (1 - ρ²)
+            ur, vr = _residual(u, v, rho_hat), _residual(v, u, rho_hat)  # u - ρv and v - ρu
+            d[0, j] = gamma[j] - pi[j]
+            d[1, j] = gamma[j] * C * ur / np.exp(s1)
+            d[2, j] = gamma[j] * C * vr / np.exp(s2)
+            d[3, j] = gamma[j] * (C * u * ur - 1)
+            d[4, j] = gamma[j] * (C * v * vr - 1)
+            # the paper's uv + ρ (1 - C Z), rearranged so that nothing cancels
+            d[5, j] = gamma[j] * (C * ur * vr + rho)
         out[at] = np.concatenate([[1 / (1 + np.exp(e_hat)) - x[at][2]], d.ravel()])
     return out
 
 
 def _split(y):
+    """ê, then π̂, μ1, μ2, σ̂1, σ̂2, ρ̂, each (M,)."""
     M = (len(y) - 1) // 6
     return y[0], *y[1:].reshape(6, M)
 
 
+def _logsumexp(a):
+    return a.max() + np.log(np.exp(a - a.max()).sum())
+
+
 def _residual(u, v, rho_hat):
-    """u - ρv for ρ = tanh ρ̂ without loss of digits when |ρ| is near 1: 1 - |ρ| = 2 / (1 + exp 2|ρ̂|)."""
+    """u - ρv for ρ = tanh ρ̂ without loss of digits when |ρ| is near 1.
+
+    There 1 - |ρ| = 2 / (1 + exp 2|ρ̂|) keeps its digits.
+    """
     sign = 1.0 if rho_hat >= 0 else -1.0
     return (u - sign * v) + sign * v * 2 / (1 + np.exp(2 * abs(rho_hat)))
 
@@ -91,77 +91,12 @@ def _residual(u, v, rho_hat):
 def _log_normal(x, mu1, mu2, s1, s2, rho_hat):
     u, v = (x[0] - mu1) / np.exp(s1), (x[1] - mu2) / np.exp(s2)
     q = abs(rho_hat) + np.log1p(np.exp(-2 * abs(rho_hat))) - np.log(2)  # ln cosh ρ̂
-    return (
-        -np.log(2 * np.pi)
-        - s1
-        - s2
-        + q
-        - 0.5 * (v**2 + (_residual(u, v, rho_hat) * np.exp(q)) ** 2)
-    )
-
-
-def window_step(p, kappa, text, A):
-    """One step of the soft window over a text (eq. 46-51): w, kappa, phi.
-
-    phi has one entry more than the text: the stop rule looks at the place after the last letter.
-    Weights are not normalised.
-    """
-    alpha, beta, step = np.exp(np.split(p, 3))
-    kappa = kappa + step  # it can only move forward
-    phi = np.array([sum(alpha * np.exp(-beta * (kappa - u) ** 2)) for u in range(1, len(text) + 2)])
-    w = np.zeros(A)
-    for u, letter in enumerate(text):
-        if letter >= 0:
-            w[letter] += phi[u]
-    return w, kappa, phi
-
-
-def window(p, kappa, text, alphabet):
-    """The window at every step, from its parameters at every step.
-
-    p        (batch, time, 3K)
-    kappa    (batch, K), where the window was before
-    text     (batch, letters) int, -1 where there is none; alphabet: A, the number of letters there are
-    returns  w (batch, time, A), kappa (batch, time, K), phi (batch, time, letters + 1)
-    """
-    B, T, K = len(p), p.shape[1], kappa.shape[1]
-    w, kappas, phi = (
-        np.zeros((B, T, alphabet)),
-        np.zeros((B, T, K)),
-        np.zeros((B, T, text.shape[1] + 1)),
-    )
-    for b in range(B):
-        k = kappa[b]
-        for t in range(T):
-            w[b, t], kappas[b, t], phi[b, t] = window_step(p[b, t], k, text[b], alphabet)
-            k = kappas[b, t]
-    return w, kappas, phi
-
-
-def windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, peep, W_p, b_p):
-    """The first layer of the synthesis net, which reads the letters in the window it moved at the step before.
-
-    x        (batch, time, 4n), W_x x_t + b
-    text     (batch, letters) int, -1 where there is none
-    h, c     (batch, n), w (batch, A), kappa (batch, K): the state before the first step
-    W_h      (4n, n), W_w (4n, A), peep (3, n): as in minilib.naive.lstm
-    W_p, b_p (3K, n), (3K,): from h_t to the window's parameters, eq. 48
-    returns  h (batch, time, n), w (batch, time, A), then c and kappa after the last step
-    """
-    B, T, _ = x.shape
-    n, A = h.shape[1], w.shape[1]
-    outputs, windows, c, kappa = np.zeros((B, T, n)), np.zeros((B, T, A)), c.copy(), kappa.copy()
-    for b in range(B):
-        h_b, w_b = h[b], w[b]
-        for t in range(T):
-            h_b, c[b], _ = lstm_step(w_b, h_b, c[b], W_w, W_h, peep, x[b, t])
-            w_b, kappa[b], _ = window_step(W_p @ h_b + b_p, kappa[b], text[b], A)
-            outputs[b, t], windows[b, t] = h_b, w_b
-    return outputs, windows, c, kappa
+    squares = v**2 + (_residual(u, v, rho_hat) * np.exp(q)) ** 2
+    return -np.log(2 * np.pi) - s1 - s2 + q - 0.5 * squares
 
 
 def prediction(params, points, *, layers=1):
-    """ŷ of each point given the points before it (section 4): every layer reads x and the layer below.
+    """ŷ of each point given those before it (section 4): a layer reads x and the layer below.
 
     params   state_dict of minilib.handwriting.PredictionNet
     points   (batch, time, 3)
@@ -171,9 +106,11 @@ def prediction(params, points, *, layers=1):
 
 
 def synthesis(params, points, text, *, layers=1):
-    """The same given a text (section 5): layer 1 reads the window of the step before, layers above this step's.
+    """The same given a text (section 5), through the window: layer 1 reads that of the step before.
 
-    params   state_dict of minilib.handwriting.SynthesisNet;  text (batch, letters) int, -1 where there is none
+    params   state_dict of minilib.handwriting.SynthesisNet
+    points   (batch, time, 3)
+    text     (batch, letters) int, -1 where there is none
     """
     return _stack(params, points, text, layers)
 
@@ -193,11 +130,8 @@ def start(params, layers):
     """The state before the first point: (h, c) of each layer, w, kappa; all zero."""
     n = params["layers.0.W_h"].shape[1]
     A = params["layers.0.W_x"].shape[1] - 3
-    return (
-        [(np.zeros(n), np.zeros(n)) for _ in range(layers)],
-        np.zeros(A),
-        np.zeros(len(params.get("b_p", ())) // 3),
-    )
+    K = len(params.get("b_p", ())) // 3
+    return [(np.zeros(n), np.zeros(n)) for _ in range(layers)], np.zeros(A), np.zeros(K)
 
 
 def step(params, x, text, state, layers):
@@ -211,26 +145,22 @@ def step(params, x, text, state, layers):
         if k == 0 and text is not None:
             w, kappa, phi = window_step(params["W_p"] @ h + params["b_p"], kappa, text, len(w))
         below = h
-    return (
-        params["W_y"] @ np.concatenate([h for h, _ in after]) + params["b_y"],
-        (after, w, kappa),
-        phi,
-    )
+    y = params["W_y"] @ np.concatenate([h for h, _ in after]) + params["b_y"]
+    return y, (after, w, kappa), phi
 
 
 def draw(y, noise, bias):
-    """One point from the mixture y, from noise (4,): uniform, two normals, uniform (section 5.4 for the bias).
+    """One point of the mixture y, from noise (4,): a uniform, two normals, a uniform (section 5.4).
 
     A bias b ≥ 0 shrinks σ to exp(σ̂ - b) and sharpens π to softmax(π̂ (1 + b)).
     """
     e_hat, pi_hat, mu1, mu2, s1, s2, rho_hat = _split(y)
     pi = np.exp((pi_hat - pi_hat.max()) * (1 + bias))
     j = min(int(np.sum(np.cumsum(pi) / pi.sum() <= noise[0])), len(pi) - 1)
-    rho = np.tanh(rho_hat[j])
+    # noise of variance 1 that correlates by ρ with noise[1]; sqrt(1 - ρ²) = 1 / cosh ρ̂
+    correlated = np.tanh(rho_hat[j]) * noise[1] + noise[2] / np.cosh(rho_hat[j])
     dx = mu1[j] + np.exp(s1[j] - bias) * noise[1]
-    dy = mu2[j] + np.exp(s2[j] - bias) * (
-        rho * noise[1] + noise[2] / np.cosh(rho_hat[j])
-    )  # sqrt(1 - ρ²) = 1 / cosh ρ̂
+    dy = mu2[j] + np.exp(s2[j] - bias) * correlated
     return np.array([dx, dy, float(noise[3] < 1 / (1 + np.exp(e_hat)))])
 
 
@@ -238,11 +168,11 @@ def write(params, text, noise, bias=0.0, prime=None):
     """Let the synthesis net write: section 5.3 to 5.5.
 
     text     (batch, letters) int, -1 after the end
-    noise    (batch, time, 4): per point a uniform, two normals, a uniform; time is the longest line allowed
-    prime    None, or points (batch, time', 3) and their lengths (batch,): the pen is led through these points
-             first, and the text starts with what they say
-    returns  points (batch, time, 3), zero from a line's end on, and the lines' lengths (batch,). A line ends before
-             the first point at which phi(U + 1) > phi(u) for all letters u ≤ U
+    noise    (batch, time, 4): per point a uniform, two normals, a uniform; at most `time` points
+    prime    None, or points (batch, time', 3) and their lengths (batch,): the pen is led through
+             these first, and the text starts with what they say
+    returns  points (batch, time, 3), zero from a line's end on, and the lines' lengths (batch,). A
+             line ends before the first point at which phi(U + 1) > phi(u) for all letters u ≤ U
     """
     B, T, _ = noise.shape
     layers = sum(name.endswith("W_h") for name in params)
