@@ -1,10 +1,11 @@
 """Attention on torch's fused kernels, and streamed by our own; positions; many heads with a cache.
 
-Names and symbols are those of minilib/naive/attention.py. Not here: dropout, biases, grouped-query heads.
+Names and symbols are those of minilib/naive/attention.py.
+Not here: dropout, biases, grouped-query heads.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import twin
 from minilib.autograd import once_differentiable
@@ -12,92 +13,106 @@ from minilib.naive import attention as naive
 
 
 @twin(naive.attention)
-def attention(q, k, v, visible=None, causal=False, window=None):
-    """Scaled dot-product attention, Vaswani et al. 2017 (arXiv:1706.03762), eq. 1; one fused kernel, no T × S weights in memory.
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    visible: Tensor | None = None,
+    causal: bool = False,
+    window: int | None = None,
+) -> Tensor:
+    """Scaled dot-product attention in one fused kernel, with no T × S weights in memory.
 
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 1.
     q        (batch, heads, T, D); k (batch, heads, S, D); v (batch, heads, S, E)
     visible  bool, (T, S) or (batch or 1, heads or 1, T, S): True where query t may see key s
     causal   the queries are the last T of S steps: query t, at step t + S - T, sees no later key
     window   with causal: the number of steps seen, its own among them. Costs O(T window) time
     returns  (batch, heads, T, E); 0 where a query sees nothing
-    Raises TypeError for a mask that is not bool and for whole numbers, ValueError for shapes that do not fit or a window without causal.
+    Raises TypeError for a mask that is not bool and for whole numbers, ValueError for shapes that
+    do not fit or a window without causal.
     """
     T, S = _check_attention(q, k, v, visible, causal, window)
-    if causal and window and T > 2 * window:  # a block of queries sees two blocks of keys at most
-        blocks = []
-        for start in range(0, T, window):
-            end = min(start + window, T)
-            keys = slice(max(0, start + S - T - window + 1), max(0, end + S - T))
-            seen = None if visible is None else visible[..., start:end, keys]
-            blocks.append(
-                attention(
-                    q[..., start:end, :], k[..., keys, :], v[..., keys, :], seen, True, window
-                )
-            )
-        return torch.cat(blocks, dim=-2)
-    limited = bool(window) and S > window
-    if causal and T == S and not limited and visible is None:
-        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    if causal and (T > 1 or limited):
-        now = torch.arange(S - T, S, device=q.device)[:, None]
-        s = torch.arange(S, device=q.device)
-        allowed = (s <= now) & (s > now - window) if limited else s <= now
-        visible = allowed if visible is None else visible & allowed
-    if visible is None:
-        return nn.functional.scaled_dot_product_attention(q, k, v)
-    sees = visible.any(
-        -1, keepdim=True
-    )  # kernels differ on a row that sees nothing: let it see all, then blank it
+    if window and T > 2 * window:
+        return _in_blocks(q, k, v, visible, window)
+    slides = window is not None and window < S
+    triangle = causal and T == S and not slides and visible is None
+    if causal and not triangle and (T > 1 or slides):
+        mask = _causal_mask(T, S, window, q.device)
+        visible = mask if visible is None else visible & mask
+    if visible is None:  # the kernel has a triangle of its own, which is right for T = S only
+        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=triangle)
+    # kernels differ on a row that sees nothing: let it see all, then blank it
+    sees = visible.any(-1, keepdim=True)
     out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=visible | ~sees)
     return out * sees
+
+
+def _causal_mask(T, S, window, device):
+    """Who sees whom if the queries are the last T of S steps: (T, S) bool."""
+    now = torch.arange(S - T, S, device=device)[:, None]
+    s = torch.arange(S, device=device)
+    return s <= now if window is None else (s <= now) & (s > now - window)
+
+
+def _in_blocks(q, k, v, visible, window):
+    """Causal attention, `window` queries at a time: a block sees two blocks of keys at most."""
+    T, S = q.shape[2], k.shape[2]
+    blocks = []
+    for start in range(0, T, window):
+        end = min(start + window, T)
+        first = max(0, start + S - T - window + 1)  # the first key that query `start` sees
+        keys = slice(first, max(0, end + S - T))
+        seen = None if visible is None else visible[..., start:end, keys]
+        part = attention(q[:, :, start:end], k[:, :, keys], v[:, :, keys], seen, True, window)
+        blocks.append(part)
+    return torch.cat(blocks, dim=2)
 
 
 def _check_attention(q, k, v, visible, causal, window):
     """(T, S), or an error that names the argument."""
     if q.dim() != 4:
         raise ValueError(f"q must have shape (batch, heads, T, D), got {tuple(q.shape)}")
-    (B, H, T, D), S = q.shape, k.shape[-2] if k.dim() > 1 else "S"
-    for name, x, wanted in (
-        ("k", k, (B, H, S, D)),
-        ("v", v, (B, H, S, v.shape[-1] if v.dim() else "E")),
-    ):
+    B, H, T, D = q.shape
+    S = k.shape[-2] if k.dim() > 1 else "S"
+    E = v.shape[-1] if v.dim() else "E"
+    for name, x, wanted in (("k", k, (B, H, S, D)), ("v", v, (B, H, S, E))):
         if tuple(x.shape) != wanted:
-            raise ValueError(
-                f"{name} must have shape {wanted} beside q {tuple(q.shape)}, got {tuple(x.shape)}"
-            )
+            beside = f"beside q {tuple(q.shape)}, got {tuple(x.shape)}"
+            raise ValueError(f"{name} must have shape {wanted} {beside}")
     for name, x in (("q", q), ("k", k), ("v", v)):
         if not x.is_floating_point():
             raise TypeError(f"{name} must be floating, got {x.dtype}")
     if visible is not None:
-        if visible.dtype != torch.bool:
-            raise TypeError(
-                f"visible must be a bool tensor, True where a query may look, got {visible.dtype}"
-            )
-        if (
-            visible.dim() not in (2, 4)
-            or visible.shape[-2:] != (T, S)
-            or any(n not in (1, m) for n, m in zip(visible.shape[:-2], (B, H), strict=False))
-        ):
-            raise ValueError(
-                f"visible must have shape {(T, S)} or {(B, H, T, S)}, got {tuple(visible.shape)}"
-            )
+        _check_mask(visible, B, H, T, S)
     if window is not None and not (causal and window >= 1):
-        raise ValueError(
-            f"window must be 1 or more and needs causal=True, got {window} and causal={causal}"
-        )
+        given = f"{window} and causal={causal}"
+        raise ValueError(f"window must be 1 or more and needs causal=True, got {given}")
     return T, S
 
 
-class _Online(torch.autograd.Function):
-    """Tiles of all queries by `block` keys; backward computes the weights of a tile again from the log-sum-exp of its rows.
+def _check_mask(visible, B, H, T, S):
+    if visible.dtype != torch.bool:
+        meaning = "True where a query may look"
+        raise TypeError(f"visible must be a bool tensor, {meaning}, got {visible.dtype}")
+    shape = tuple(visible.shape)
+    if shape != (T, S) and not (
+        len(shape) == 4 and shape[0] in (1, B) and shape[1] in (1, H) and shape[2:] == (T, S)
+    ):
+        raise ValueError(f"visible must have shape {(T, S)} or {(B, H, T, S)}, got {shape}")
 
-    With P = exp(S - lse), what arrives at out as dO and at lse as dL gives dS = P (dO Vᵀ - D + dL), D the rows' sums of dO · O
+
+class _Online(torch.autograd.Function):
+    """Tiles of queries by `block` keys; backward makes the weights of a tile again from lse alone.
+
+    With P = exp(S - lse), what arrives at out as dO and at lse as dL gives
+    dS = P (dO Vᵀ - D + dL), D the rows' sums of dO · O
     (Dao et al. 2022, appendix B, where lse is no output).
     """
 
     @staticmethod
     def forward(ctx, q, k, v, block, causal):
-        out = torch.zeros(*q.shape[:-1], v.shape[-1], dtype=q.dtype, device=q.device)
+        out = q.new_zeros(*q.shape[:-1], v.shape[-1])
         m, l = q.new_full(q.shape[:-1], -torch.inf), q.new_zeros(q.shape[:-1])
         for rows, keys, future in _tiles(q, k, block, causal):
             score = _scores(q, k, rows, keys, future)
@@ -106,9 +121,9 @@ class _Online(torch.autograd.Function):
             l[..., rows] = l[..., rows] * shrink + weight.sum(-1)
             out[..., rows, :].mul_(shrink[..., None]).add_(weight @ v[..., keys, :])
             m[..., rows] = larger
-        sees = l > 0  # the others are in no tile: out stays 0, lse -inf
-        out /= torch.where(sees, l, 1.0)[..., None]
-        lse = m + torch.where(sees, l, 1.0).log()
+        l = torch.where(l > 0, l, 1.0)  # 0: the query is in no tile; out stays 0, lse -inf
+        out /= l[..., None]
+        lse = m + l.log()
         ctx.save_for_backward(q, k, v, out, lse)
         ctx.block, ctx.causal = block, causal
         return out, lse
@@ -122,33 +137,32 @@ class _Online(torch.autograd.Function):
         for rows, keys, future in _tiles(q, k, ctx.block, ctx.causal):
             P = _scores(q, k, rows, keys, future).sub_(lse[..., rows, None]).exp_()
             d_v[..., keys, :] = P.mT @ d_out[..., rows, :]
-            d_score = (
-                (d_out[..., rows, :] @ v[..., keys, :].mT)
-                .sub_(D[..., rows, None])
-                .mul_(P)
-                .mul_(scale)
-            )
+            d_P = d_out[..., rows, :] @ v[..., keys, :].mT
+            d_score = d_P.sub_(D[..., rows, None]).mul_(P).mul_(scale)
             d_q[..., rows, :] += d_score @ k[..., keys, :]
             d_k[..., keys, :] = d_score.mT @ q[..., rows, :]
         return d_q, d_k, d_v, None, None
 
 
 def _tiles(q, k, block, causal):
-    """(slice of queries, slice of keys, which of the scores lie in the future or None) for each tile that anyone sees."""
+    """Slice of queries, slice of keys and mask of the future (or None), for each block of keys.
+
+    Only queries that see one of the keys are in a tile. Here T = 3 queries are the last of S = 6
+    steps, block = 2; a row is a query, a number a key that it sees, x a key in its future:
+
+        query 0, step 3    0 1    2 3
+        query 1, step 4    0 1    2 3    4 x    the third tile has queries 1 and 2
+        query 2, step 5    0 1    2 3    4 5
+    """
     T, S = q.shape[-2], k.shape[-2]
+    before = S - T  # query t is step t + before
     for start in range(0, S if T else 0, block):
         end = min(start + block, S)
-        first = (
-            max(0, start - (S - T)) if causal else 0
-        )  # the query whose last key is the first of the tile
-        hidden = end - 1 - (first + S - T)  # keys of the tile that it does not see
-        future = (
-            torch.ones(T - first, end - start, dtype=torch.bool, device=q.device).triu(
-                end - start - hidden
-            )
-            if causal and hidden > 0
-            else None
-        )
+        first = max(0, start - before) if causal else 0
+        future = None
+        if causal and end - 1 > first + before:  # the first query does not see the last key
+            now = torch.arange(first, T, device=q.device) + before
+            future = torch.arange(start, end, device=q.device) > now[:, None]
         yield slice(first, T), slice(start, end), future
 
 
@@ -158,11 +172,16 @@ def _scores(q, k, rows, keys, future):
 
 
 @twin(naive.online_attention)
-def online_attention(q, k, v, block=128, causal=False):
-    """`attention` and the log-sum-exp of its scores from keys that arrive in blocks: no (T, S) weights, neither forward nor backward.
+def online_attention(
+    q: Tensor, k: Tensor, v: Tensor, block: int = 128, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Attention and the log-sum-exp of its scores from keys in blocks: no (T, S) weights at all.
 
-    Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; kept for backward is what Dao et al. 2022 (arXiv:2205.14135) keep,
-    inputs, out and lse. Memory O((T + S) D + T block), time O(T S D), half of it if causal; backward does the scores once more.
+    Sources: running m and l, Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; the output
+    streamed with them, Rabe & Staats 2021 (arXiv:2112.05682); of both only the log-sum-exp kept
+    for backward, Dao 2023 (arXiv:2307.08691).
+    Memory O((T + S) D + T block), forward and backward; time O(T S D), half of it if causal.
+    Backward computes the scores once more. A second derivative is refused.
 
     shapes   as in `attention`, causal too; block 1 or more
     returns  out (batch, heads, T, E); lse (batch, heads, T), -inf where nothing is seen
@@ -175,10 +194,11 @@ def online_attention(q, k, v, block=128, causal=False):
 
 
 @twin(naive.sinusoid)
-def sinusoid(position, C):
+def sinusoid(position: Tensor, C: int) -> Tensor:
     """Positions (T,) float as waves, sin and cos by turns (Vaswani et al. 2017, sec. 3.5): (T, C).
 
-    Raises ValueError for odd C or positions that are not (T,), TypeError for whole numbers, to which the slow waves would be cut.
+    Raises ValueError for odd C or positions that are not (T,), TypeError for whole numbers,
+    to which the slow waves would be cut.
     """
     if position.dim() != 1:
         raise ValueError(f"position must have shape (T,), got {tuple(position.shape)}")
@@ -186,18 +206,22 @@ def sinusoid(position, C):
         raise TypeError(f"position must be floating, got {position.dtype}")
     if C % 2:
         raise ValueError(f"C must be even, got {C}")
-    angle = position[:, None] * 10000 ** (
-        -torch.arange(0, C, 2, dtype=torch.float64, device=position.device) / C
-    ).to(position)
+    angle = position[:, None] * _speeds(C, 10000.0, position.device).to(position)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
 
+def _speeds(D, base, device):
+    """Angle per step of each of the D / 2 pairs, from 1 down to nearly 1 / base; float64."""
+    return base ** (-torch.arange(0, D, 2, dtype=torch.float64, device=device) / D)
+
+
 @twin(naive.rope)
-def rope(x, position=0, base=10000.0):
+def rope(x: Tensor, position: int | Tensor = 0, base: float = 10000.0) -> Tensor:
     """Rotary positions, Su et al. 2021 (arXiv:2104.09864), eq. 34, with x_i paired to x_{i + D/2}.
 
-    x (..., T, D), D even; position: of the first step, or of each, (T,) int64. Angles in float64, for positions beyond a
-    million in float32. Raises ValueError for shapes that do not fit, TypeError for an x of whole numbers.
+    x (..., T, D), D even; position: of the first step, or of each, (T,) int64. Angles in float64,
+    for positions beyond a million in float32. Raises ValueError for shapes that do not fit,
+    TypeError for an x of whole numbers.
     """
     if x.dim() < 2:
         raise ValueError(f"x must have shape (..., T, D), got {tuple(x.shape)}")
@@ -205,60 +229,83 @@ def rope(x, position=0, base=10000.0):
         raise TypeError(f"x must be floating, got {x.dtype}")
     T, D = x.shape[-2:]
     if D % 2:
-        raise ValueError(
-            f"x must have an even last axis to be turned in pairs, got shape {tuple(x.shape)}"
-        )
-    steps = position if isinstance(position, torch.Tensor) else torch.arange(position, position + T)
+        raise ValueError(f"x must have an even last axis (it turns in pairs), got {tuple(x.shape)}")
+    steps = position if isinstance(position, Tensor) else torch.arange(position, position + T)
     if steps.shape != (T,):
         raise ValueError(f"position must be an int or have shape {(T,)}, got {tuple(steps.shape)}")
-    angle = steps[:, None] * base ** (
-        -torch.arange(0, D, 2, dtype=torch.float64, device=steps.device) / D
-    )
+    angle = steps[:, None] * _speeds(D, base, steps.device)
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 @twin(naive.multi_head)
-def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, window=None):
-    """Many heads with rotary positions and a cache: one matmul in, one fused attention, one matmul out.
+def multi_head(
+    x: Tensor,
+    W_qkv: Tensor,
+    W_out: Tensor,
+    heads: int,
+    past_k: Tensor,
+    past_v: Tensor,
+    position: int = 0,
+    causal: bool = True,
+    window: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Many heads with rotary positions and a cache: matmul in, one fused attention, matmul out.
 
     x               (batch, T, C), the new steps; position: how many came before
     W_qkv           (3C, C): queries, keys, values, heads one after another; W_out (C, C)
-    past_k, past_v  (batch, heads, S, C / heads): rotated keys, and values, of the S = min(position, window) steps just before x
+    past_k, past_v  (batch, heads, S, C / heads): turned keys, and values, of the
+                    S = min(position, window) steps just before x
     returns         y (batch, T, C); keys and values to keep: of the last `window` steps, or of all
-    Raises ValueError if heads do not divide C into even parts, for shapes that do not fit, and for a cache fed out of order:
-    one that does not hold the last min(position, window) steps.
+    Raises ValueError if heads do not divide C into even parts, for shapes that do not fit, and for
+    a cache fed out of order: one that does not hold the last min(position, window) steps.
     """
-    B, T, C = _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window)
-    q, k, v = (x @ W_qkv.t()).view(B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)
-    k = torch.cat([past_k, rope(k, position)], dim=2)
-    v = torch.cat([past_v, v], dim=2)
+    _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window)
+    q, k, v = split_heads(x, W_qkv, heads)
+    k = _appended(past_k, rope(k, position), window)
+    v = _appended(past_v, v, window)
     y = attention(rope(q, position), k, v, None, causal, window)
-    y = y.transpose(1, 2).reshape(B, T, C) @ W_out.t()
-    return (y, k[:, :, -window:], v[:, :, -window:]) if window else (y, k, v)
+    return join_heads(y, W_out), kept(k, window), kept(v, window)
+
+
+def _appended(past, new, window):
+    """A cache and the new steps, without what even the first new step no longer sees."""
+    surplus = past.shape[2] + min(new.shape[2], 1) - window if window else 0
+    return torch.cat([past[:, :, surplus:] if surplus > 0 else past, new], dim=2)
+
+
+def kept(cache: Tensor, steps: int | None) -> Tensor:
+    """The last steps of a cache (batch, heads, S, D), or all; a view would keep S steps alive."""
+    S = cache.shape[2]
+    return cache if steps is None or S <= steps else cache[:, :, S - steps :].clone()
+
+
+def split_heads(x: Tensor, W_qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x (batch, T, C) -> queries, keys and values, each (batch, heads, T, C / heads)."""
+    B, T, C = x.shape
+    return (x @ W_qkv.t()).view(B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4).unbind()
+
+
+def join_heads(y: Tensor, W_out: Tensor) -> Tensor:
+    """What the heads found, (batch, heads, T, D), side by side and mixed: (batch, T, heads · D)."""
+    return y.transpose(1, 2).flatten(2) @ W_out.t()
 
 
 def _check_multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, window):
-    """(B, T, C), or an error that names the argument."""
+    """An error that names the argument."""
     if x.dim() != 3:
         raise ValueError(f"x must have shape (batch, T, C), got {tuple(x.shape)}")
-    B, T, C = x.shape
+    B, _, C = x.shape
     if heads < 1 or C % (2 * heads):
         raise ValueError(f"heads must divide the {C} channels into even parts, got {heads}")
-    S = min(position, window or position)
-    wanted = {
-        "W_qkv": (3 * C, C),
-        "W_out": (C, C),
-        "past_k": (B, heads, S, C // heads),
-        "past_v": (B, heads, S, C // heads),
-    }
-    for (name, shape), value in zip(wanted.items(), (W_qkv, W_out, past_k, past_v), strict=True):
+    cache = (B, heads, min(position, window or position), C // heads)
+    order = "a cache holds the steps just before x, each once and in order"
+    for name, value, shape, why in (
+        ("W_qkv", W_qkv, (3 * C, C), ""),
+        ("W_out", W_out, (C, C), ""),
+        ("past_k", past_k, cache, f" at position {position}: {order}"),
+        ("past_v", past_v, cache, f" at position {position}: {order}"),
+    ):
         if tuple(value.shape) != shape:
-            why = (
-                f" at position {position}: a cache holds the steps just before x, each once and in order"
-                if name.startswith("past")
-                else ""
-            )
             raise ValueError(f"{name} must have shape {shape}{why}, got {tuple(value.shape)}")
-    return B, T, C

@@ -1,13 +1,14 @@
 """The causal Transformer: a pre-norm block and a language model with a cache that slides.
 
-Names and symbols are those of minilib/naive/transformer.py, which lists the departures from the paper. Not here: dropout.
+Names and symbols are those of minilib/naive/transformer.py, which lists the departures from the
+paper. Not here: dropout.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import twin
-from minilib.attention import attention, multi_head, rope
+from minilib.attention import attention, join_heads, multi_head, rope, split_heads
 from minilib.language_model import LanguageModel, check_ids, tree_mask
 from minilib.naive import transformer as naive
 
@@ -18,65 +19,79 @@ class Block(nn.Module):
 
     width, heads    C, and how many parts of it look things up on their own
     causal, window  as in `attention`
-    residual        initial size of what a sublayer adds; 1 / √(2 · layers) keeps the sum of all near 1
+    residual        initial size of what a sublayer adds; 1 / √(2 · layers) keeps the sum near 1
     """
 
-    def __init__(self, width, heads, causal=True, window=None, residual=1.0):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        causal: bool = True,
+        window: int | None = None,
+        residual: float = 1.0,
+    ):
         super().__init__()
         if heads < 1 or width < 1 or width % (2 * heads):
-            raise ValueError(
-                f"heads must divide width into even parts, got heads={heads} and width={width}"
-            )
-        self.heads, self.causal, self.window = heads, causal, window
-        matrix = lambda rows, columns, size=1.0: nn.Parameter(
-            size * columns**-0.5 * torch.randn(rows, columns)
-        )
+            given = f"heads={heads} and width={width}"
+            raise ValueError(f"heads must divide width into even parts, got {given}")
+        self.width, self.heads, self.causal, self.window = width, heads, causal, window
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = matrix(3 * width, width), matrix(width, width, residual)
-        self.up, self.down = matrix(4 * width, width), matrix(width, 4 * width, residual)
+        self.qkv, self.out = _matrix(3 * width, width), _matrix(width, width, residual)
+        self.up, self.down = _matrix(4 * width, width), _matrix(width, 4 * width, residual)
 
-    def forward(self, x, past_k, past_v, position=0):
-        """x (batch, T, C), cache (batch, heads, S, C / heads) twice -> the same for the step after x."""
-        heard, k, v = multi_head(
-            self.norm1(x),
-            self.qkv,
-            self.out,
-            self.heads,
-            past_k,
-            past_v,
-            position,
-            self.causal,
-            self.window,
-        )
-        x = x + heard
-        return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
+    def forward(
+        self,
+        x: Tensor,
+        past_k: Tensor,
+        past_v: Tensor,
+        position: int | Tensor = 0,
+        visible: Tensor | None = None,
+        maps: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """x (batch, T, C), cache (batch, heads, S, C / heads) twice -> the same after x.
 
-    def branch(self, x, past_k, past_v, steps, visible):
-        """`forward` for nodes x (batch, nodes, C) of a tree: steps (nodes,) their positions, visible (nodes, S + nodes); caches grow by all nodes."""
-        q, k, v = (
-            (self.norm1(x) @ self.qkv.t()).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )
-        k, v = torch.cat([past_k, rope(k, steps)], dim=2), torch.cat([past_v, v], dim=2)
-        x = x + attention(rope(q, steps), k, v, visible).transpose(1, 2).flatten(2) @ self.out.t()
-        return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t(), k, v
+        visible  x are nodes of a tree, this (T, S + T) is who sees whom, position (T,) their steps
+        maps     return the weights too, (batch, heads, T, T); x begins the text. O(T²) memory
+        """
+        z = self.norm1(x)
+        if visible is None:
+            matrices = self.qkv, self.out
+            y, k, v = multi_head(
+                z, *matrices, self.heads, past_k, past_v, position, self.causal, self.window
+            )
+        else:
+            y, k, v = self._tree(z, past_k, past_v, position, visible)
+        weights = (self._maps(z),) if maps else ()
+        return self.feed_forward(x + y), k, v, *weights
 
-    def maps(self, x):
-        """Who looks at whom in x (batch, T, C), nothing before it: weights (batch, heads, T, T), row t of step t. O(T²) memory."""
-        B, T, C = x.shape
-        q, k, _ = (
-            (self.norm1(x) @ self.qkv.t())
-            .view(B, T, 3, self.heads, C // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
-        one_hot = torch.eye(T, dtype=x.dtype, device=x.device).expand(
-            B, self.heads, T, T
-        )  # values that tell the steps apart
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The second sublayer, with what it adds to."""
+        return x + (self.norm2(x) @ self.up.t()).relu().square() @ self.down.t()
+
+    def no_past(self, batch_size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """An empty cache of the dtype and on the device of `like`: keys and values."""
+        shape = batch_size, self.heads, 0, self.width // self.heads
+        empty = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        return empty, empty
+
+    def _maps(self, z):
+        q, k, v = split_heads(z, self.qkv, self.heads)
+        # one-hot values tell the steps apart, so that the mean of the values is the weights
+        one_hot = torch.eye(z.shape[1], dtype=z.dtype, device=z.device).expand(*v.shape[:3], -1)
         return attention(rope(q), rope(k), one_hot, None, self.causal, self.window)
 
-    def no_past(self, batch_size):
-        """An empty cache: keys and values, each (batch, heads, 0, C / heads)."""
-        width = self.out.shape[0]
-        return (self.out.new_zeros(batch_size, self.heads, 0, width // self.heads),) * 2
+    # -- trees of symbols, which lesson 37 drafts ----------------------------------------------
+
+    def _tree(self, z, past_k, past_v, steps, visible):
+        """`multi_head` with a mask and a step for each node; the cache grows by all nodes."""
+        q, k, v = split_heads(z, self.qkv, self.heads)
+        k = torch.cat([past_k, rope(k, steps)], dim=2)
+        v = torch.cat([past_v, v], dim=2)
+        return join_heads(attention(rope(q, steps), k, v, visible), self.out), k, v
+
+
+def _matrix(rows, columns, size=1.0):
+    return nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))
 
 
 @twin(naive.transformer)
@@ -86,15 +101,22 @@ class Transformer(LanguageModel):
     vocab_size  symbols
     width       C, channels; heads must divide it into even parts
     layers      blocks
-    context     steps that a step sees in each layer. Positions are relative, so a text may be of any length
+    context     steps that a step sees in each layer. Positions are relative: any length will do
     """
 
-    def __init__(self, vocab_size=256, width=128, layers=4, heads=4, context=256):
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        width: int = 128,
+        layers: int = 4,
+        heads: int = 4,
+        context: int = 256,
+    ):
         super().__init__()
-        if min(vocab_size, width, layers, context) < 1:
-            raise ValueError(
-                f"vocab_size, width, layers and context must be 1 or more, got {vocab_size}, {width}, {layers}, {context}"
-            )
+        sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "context": context}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be 1 or more, got {size}")
         self.vocab_size, self.context = vocab_size, context
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.blocks = nn.ModuleList(
@@ -102,55 +124,57 @@ class Transformer(LanguageModel):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Parameter(
-            0.1 * width**-0.5 * torch.randn(vocab_size, width)
-        )  # small: the first bet is near uniform
+        self.output = _matrix(vocab_size, width, 0.1)  # small: the first bet is near uniform
 
-    def init_state(self, batch_size):
-        """(steps so far, (keys, values) of each layer); the keys and values of the last `context` steps are kept."""
-        return 0, tuple(block.no_past(batch_size) for block in self.blocks)
+    def init_state(self, batch_size: int) -> tuple:
+        """(steps so far, (keys, values) of each layer), those of the last `context` steps."""
+        return 0, tuple(block.no_past(batch_size, self.embed) for block in self.blocks)
 
-    def extend(self, ids, state):
+    def extend(self, ids: Tensor, state: tuple) -> tuple[Tensor, tuple]:
         check_ids(ids, self.vocab_size, dims=2)
         position, caches = state
+        logits, caches = self._run(ids, caches, position)
+        return logits, (position + ids.shape[1], caches)
+
+    def _run(self, ids, caches, *where):
+        """Logits and caches after ids; `where` they stand is said as to `Block`."""
         x, after = nn.functional.embedding(ids, self.embed), []
         for block, (k, v) in zip(self.blocks, caches, strict=True):
-            x, k, v = block(x, k, v, position)
+            x, k, v = block(x, k, v, *where)
             after.append((k, v))
-        return self.norm(x) @ self.output.t(), (position + ids.shape[1], tuple(after))
+        return self.norm(x) @ self.output.t(), tuple(after)
 
-    def extend_tree(self, ids, parents, state):
-        """One pass over all nodes with a mask, a node's position being its depth. `after` holds the keys and values of every node."""
+    def maps(self, ids: Tensor) -> Tensor:
+        """The weights of every layer: (layers, batch, heads, T, T) of ids (batch, T)."""
+        check_ids(ids, self.vocab_size, dims=2)
+        x, found = nn.functional.embedding(ids, self.embed), []
+        for block in self.blocks:
+            x, _, _, weights = block(x, *block.no_past(len(ids), x), maps=True)
+            found.append(weights)
+        return torch.stack(found)
+
+    # -- trees of symbols, which lesson 37 drafts ----------------------------------------------
+
+    def extend_tree(self, ids: Tensor, parents: list[int], state: tuple) -> tuple[Tensor, tuple]:
+        """One pass over all nodes with a mask, a node's position being its depth.
+
+        What `follow` needs are the keys and values of every node.
+        """
         check_ids(ids, self.vocab_size, dims=2)
         position, caches = state
         mask = tree_mask(parents).to(ids.device)
         steps = position + mask.sum(1) - 1
         S = caches[0][0].shape[2]
         every_step = torch.cat([torch.arange(position - S, position, device=ids.device), steps])
-        visible = torch.cat([mask.new_ones(len(mask), S), mask], dim=1) & (
-            every_step > steps[:, None] - self.context
-        )
-        x, after = nn.functional.embedding(ids, self.embed), []
-        for block, (k, v) in zip(self.blocks, caches, strict=True):
-            x, k, v = block.branch(x, k, v, steps, visible)
-            after.append((k, v))
-        return self.norm(x) @ self.output.t(), tuple(after)
+        visible = torch.cat([mask.new_ones(len(mask), S), mask], dim=1)
+        visible &= every_step > steps[:, None] - self.context
+        return self._run(ids, caches, steps, visible)
 
-    def follow(self, ids, path, before, after):
-        """The cache of before and, of the new keys and values, those on the path; the last `context` of them."""
+    def follow(self, ids: Tensor, path: Tensor, before: tuple, after: tuple) -> tuple:
+        """The cache of before and the new keys and values on the path; of the last `context`."""
         position, caches = before
         S = caches[0][0].shape[2]
-        keep = torch.cat(
-            [torch.arange(S, device=path.device).expand(len(path), S), S + path], dim=1
-        )[:, -self.context :, None]
-        cut = lambda x: x.gather(2, keep[:, None].expand(-1, x.shape[1], -1, x.shape[3]))
+        old = torch.arange(S, device=path.device).expand(len(path), S)
+        keep = torch.cat([old, S + path], dim=1)[:, None, -self.context :, None]
+        cut = lambda x: x.gather(2, keep.expand(-1, x.shape[1], -1, x.shape[3]))
         return position + path.shape[1], tuple((cut(k), cut(v)) for k, v in after)
-
-    def maps(self, ids):
-        """Who looks at whom in every layer: weights (layers, batch, heads, T, T) of ids (batch, T)."""
-        check_ids(ids, self.vocab_size, dims=2)
-        x, found = nn.functional.embedding(ids, self.embed), []
-        for block in self.blocks:
-            found.append(block.maps(x))
-            x, _, _ = block(x, *block.no_past(len(ids)))
-        return torch.stack(found)

@@ -5,52 +5,41 @@ import pytest
 import torch
 
 import minilib.attention
+from minilib import check
 from minilib.attention import attention, multi_head, online_attention, rope, sinusoid
 
 
 def column(*x):
-    return torch.tensor(x, dtype=torch.float64).view(
-        1, 1, -1, 1
-    )  # (batch, heads, T, D) = (1, 1, len(x), 1)
+    """(batch, heads, T, D) = (1, 1, len(x), 1)"""
+    return torch.tensor(x, dtype=torch.float64).view(1, 1, -1, 1)
 
 
 def qkv(T, S, B=2, H=3, D=4, E=4, dtype=torch.float64):
-    return (
-        torch.randn(B, H, T, D, dtype=dtype),
-        torch.randn(B, H, S, D, dtype=dtype),
-        torch.randn(B, H, S, E, dtype=dtype),
-    )
+    return tuple(torch.randn(B, H, *size, dtype=dtype) for size in ((T, D), (S, D), (S, E)))
 
 
 # -- by hand ---------------------------------------------------------------------------------------
 
 
 def test_two_steps_by_hand():
-    # scores 0 and log 3 give weights 1/4 and 3/4: step 1 is 4/4 + 3·8/4 = 7; step 0 sees only itself
-    out = attention(column(1, 1), column(0, math.log(3)), column(4, 8), causal=True)
-    torch.testing.assert_close(out, column(4, 7))
-    torch.testing.assert_close(
-        attention(column(1, 1), column(0, math.log(3)), column(4, 8)), column(7, 7)
-    )
+    # scores 0, log 3 give weights 1/4 and 3/4: step 1 is 4/4 + 3·8/4 = 7; step 0 sees only itself
+    steps = column(1, 1), column(0, math.log(3)), column(4, 8)
+    torch.testing.assert_close(attention(*steps, causal=True), column(4, 7))
+    torch.testing.assert_close(attention(*steps), column(7, 7))
 
 
 def test_scores_are_divided_by_the_root_of_the_width():
-    # q · k = 4 · log 3 over √4: weights 1/4 and 3/4 need log 3, so each of the four entries is log(3) / 2
+    # weights 1/4 and 3/4 need a score of log 3 = q · k / √4: each of the four entries is log(3) / 2
     k = torch.stack([torch.zeros(4), torch.full((4,), math.log(3) / 2)]).double()[None, None]
-    torch.testing.assert_close(
-        attention(torch.ones(1, 1, 1, 4).double(), k, column(4, 8)), column(7)
-    )
+    q = torch.ones(1, 1, 1, 4).double()
+    torch.testing.assert_close(attention(q, k, column(4, 8)), column(7))
 
 
 def test_the_queries_are_the_last_steps():
     # equal scores: the mean of what is seen. Two queries at steps 2 and 3 of four
-    v = column(1, 2, 6, 11)
-    torch.testing.assert_close(
-        attention(column(0, 0), column(0, 0, 0, 0), v, causal=True), column(3, 5)
-    )
-    torch.testing.assert_close(
-        attention(column(0, 0), column(0, 0, 0, 0), v, causal=True, window=2), column(4, 8.5)
-    )
+    steps = column(0, 0), column(0, 0, 0, 0), column(1, 2, 6, 11)
+    torch.testing.assert_close(attention(*steps, causal=True), column(3, 5))
+    torch.testing.assert_close(attention(*steps, causal=True, window=2), column(4, 8.5))
 
 
 def test_a_mask_by_hand():
@@ -72,9 +61,8 @@ def test_online_by_hand():
 def test_sinusoid_by_hand():
     # channel pairs turn by 1 and by 1 / 10000^(2/4) = 0.01 a step
     want = [[0, 1, 0, 1], [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)]]
-    torch.testing.assert_close(
-        sinusoid(torch.arange(2.0).double(), 4), torch.tensor(want, dtype=torch.float64)
-    )
+    got = sinusoid(torch.arange(2.0).double(), 4)
+    torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64))
 
 
 def test_rope_by_hand():
@@ -98,9 +86,8 @@ def test_the_future_cannot_leak_not_by_a_bit(T, window, dtype):
         v_new[..., t:, :] += 1
         after = attention(q, k_new, v_new, causal=True, window=window)
         assert torch.equal(after[..., :t, :], before[..., :t, :])
-        assert (
-            not torch.isclose(after[..., t:, :], before[..., t:, :]).all(-1).any()
-        )  # it does arrive, at every step
+        same = torch.isclose(after[..., t:, :], before[..., t:, :]).all(-1)
+        assert not same.any()  # it does arrive, at every step
 
 
 @pytest.mark.parametrize("T,window", [(9, 4), (21, 7), (30, 1)])
@@ -116,10 +103,9 @@ def test_what_a_window_has_left_is_forgotten(T, window):
 def test_weights_are_a_mean():
     q, k, v = qkv(5, 7)
     torch.testing.assert_close(attention(q, k, torch.ones_like(v)), torch.ones(2, 3, 5, 4).double())
-    order = torch.randperm(7)
-    torch.testing.assert_close(
-        attention(q, k[..., order, :], v[..., order, :]), attention(q, k, v)
-    )  # no order without positions
+    order = torch.randperm(7)  # without positions there is none
+    shuffled = attention(q, k[..., order, :], v[..., order, :])
+    torch.testing.assert_close(shuffled, attention(q, k, v))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -133,12 +119,8 @@ def test_online_is_plain_for_every_block(causal, scale):
         for block in range(1, S + 2):
             out, _ = online_attention(scale * q, scale * k, v, block, causal)
             torch.testing.assert_close(out, want, rtol=1e-12, atol=1e-12)
-            torch.testing.assert_close(
-                torch.autograd.grad((out * noise).sum(), (q, k, v)),
-                gradients,
-                rtol=1e-9,
-                atol=1e-9 * scale**2,
-            )
+            got = torch.autograd.grad((out * noise).sum(), (q, k, v))
+            torch.testing.assert_close(got, gradients, rtol=1e-9, atol=1e-9 * scale**2)
 
 
 def test_online_gradcheck_with_both_outputs():
@@ -147,11 +129,18 @@ def test_online_gradcheck_with_both_outputs():
     assert torch.autograd.gradcheck(lambda *x: online_attention(*x, 3, False), (q, k, v))
 
 
+@pytest.mark.parametrize("scalar", [torch.sum, lambda y: y.square().sum()])
+def test_a_second_derivative_of_online_is_refused(scalar):
+    q, k, v = (x.requires_grad_() for x in qkv(3, 5))
+    loss = scalar(online_attention(q, k, v, 2, True)[0])
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(loss, (q, k, v), create_graph=True)
+
+
 def test_two_halves_of_the_keys_are_joined_by_their_lse():
     q, k, v = qkv(4, 9)
-    (a, m), (b, n) = (
-        online_attention(q, k[..., part, :], v[..., part, :]) for part in (slice(0, 5), slice(5, 9))
-    )
+    a, m = online_attention(q, k[..., :5, :], v[..., :5, :])
+    b, n = online_attention(q, k[..., 5:, :], v[..., 5:, :])
     share = (m - torch.logaddexp(m, n)).exp()[..., None]
     torch.testing.assert_close(share * a + (1 - share) * b, attention(q, k, v))
 
@@ -169,9 +158,8 @@ def test_rope_makes_scores_depend_on_the_distance_alone():
 def test_rope_is_exact_far_out_in_float32():
     # a float32 angle of 10 million is off by half a radian
     x = torch.randn(3, 16)
-    torch.testing.assert_close(
-        rope(x, 10**7), rope(x.double(), 10**7).float(), rtol=1e-6, atol=1e-6
-    )
+    want = rope(x.double(), 10**7).float()
+    torch.testing.assert_close(rope(x, 10**7), want, rtol=1e-6, atol=1e-6)
 
 
 def test_a_sinusoid_k_steps_on_is_a_fixed_turn():
@@ -181,13 +169,9 @@ def test_a_sinusoid_k_steps_on_is_a_fixed_turn():
 
 
 @pytest.mark.parametrize("window", [None, 1, 3, 50])
-@pytest.mark.parametrize("pieces", [[1] * 17, [17], [2, 1, 7, 4, 3], [0, 16, 1]])
+@pytest.mark.parametrize("pieces", [[1] * 17, [17], [2, 1, 7, 4, 3], [0, 16, 1], [9, 0, 8]])
 def test_many_heads_in_pieces_equal_one_go(window, pieces):
-    x, W_qkv, W_out = (
-        torch.randn(2, 17, 12).double(),
-        torch.randn(36, 12).double(),
-        torch.randn(12, 12).double(),
-    )
+    x, W_qkv, W_out = (torch.randn(size).double() for size in [(2, 17, 12), (36, 12), (12, 12)])
     nothing = x.new_zeros(2, 3, 0, 4)
     want, k_want, v_want = multi_head(x, W_qkv, W_out, 3, nothing, nothing, 0, True, window)
     k, v, position, rows = nothing, nothing, 0, []
@@ -195,10 +179,10 @@ def test_many_heads_in_pieces_equal_one_go(window, pieces):
         y, k, v = multi_head(piece, W_qkv, W_out, 3, k, v, position, True, window)
         position += piece.shape[1]
         rows.append(y)
-    torch.testing.assert_close(
-        (torch.cat(rows, 1), k, v), (want, k_want, v_want), rtol=1e-10, atol=1e-10
-    )
+    got = torch.cat(rows, 1), k, v
+    torch.testing.assert_close(got, (want, k_want, v_want), rtol=1e-10, atol=1e-10)
     assert k.shape[2] == min(17, window or 17)
+    assert k.untyped_storage().nbytes() == k.numel() * 8  # what was cut off is not kept alive
 
 
 # -- third opinions --------------------------------------------------------------------------------
@@ -209,9 +193,8 @@ def test_it_is_torchs_own_with_a_mask_of_offsets():
         q, k, v = qkv(T, S)
         now = torch.arange(S - T, S)[:, None]
         seen = (torch.arange(S) <= now) & (torch.arange(S) > now - (window or S))
-        want = torch.nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=torch.zeros(T, S).double().masked_fill(~seen, -math.inf)
-        )
+        offsets = torch.zeros(T, S).double().masked_fill(~seen, -math.inf)
+        want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=offsets)
         torch.testing.assert_close(attention(q, k, v, causal=True, window=window), want)
         torch.testing.assert_close(attention(q, k, v, seen), want)
         if window is None:
@@ -221,9 +204,8 @@ def test_it_is_torchs_own_with_a_mask_of_offsets():
 def test_torchs_own_triangle_is_aligned_elsewhere():
     """Regression: is_causal with one query and a cache of five sees the first key only."""
     q, k, v = qkv(1, 5)
-    assert torch.equal(
-        torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True), v[..., :1, :]
-    )
+    torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    assert torch.equal(torchs, v[..., :1, :])
     torch.testing.assert_close(attention(q, k, v, causal=True), attention(q, k, v))
 
 
@@ -243,10 +225,9 @@ def test_without_positions_it_is_torchs_multihead_attention(monkeypatch):
     monkeypatch.setattr(minilib.attention, "rope", lambda x, position=0: x)
     peer = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True).double()
     x, nothing = torch.randn(2, 5, 12, dtype=torch.float64), torch.zeros(2, 3, 0, 4).double()
+    W_qkv, W_out = peer.in_proj_weight, peer.out_proj.weight
     for causal in (False, True):
-        got, _, _ = multi_head(
-            x, peer.in_proj_weight, peer.out_proj.weight, 3, nothing, nothing, 0, causal
-        )
+        got, _, _ = multi_head(x, W_qkv, W_out, 3, nothing, nothing, 0, causal)
         mask = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
         want, _ = peer(x, x, x, attn_mask=mask, need_weights=False)
         torch.testing.assert_close(got, want)
@@ -258,55 +239,40 @@ def test_without_positions_it_is_torchs_multihead_attention(monkeypatch):
 
 
 def test_with_positions_it_is_torchs_on_turned_queries_and_keys():
-    x, W_qkv, W_out = (
-        torch.randn(2, 5, 12).double(),
-        torch.randn(36, 12).double(),
-        torch.randn(12, 12).double(),
-    )
+    x, W_qkv, W_out = (torch.randn(size).double() for size in [(2, 5, 12), (36, 12), (12, 12)])
     nothing = x.new_zeros(2, 3, 0, 4)
     got, k, _ = multi_head(x, W_qkv, W_out, 3, nothing, nothing, 0, False)
     turned = [rope((x @ W.t()).view(2, 5, 3, 4).transpose(1, 2)) for W in W_qkv.chunk(3)[:2]]
     assert torch.equal(k, turned[1])  # the cache holds turned keys
     q, k = (y.transpose(1, 2).reshape(2, 5, 12) for y in turned)
     peer = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True).double()
-    peer.load_state_dict(
-        {
-            "in_proj_weight": torch.cat([torch.eye(12), torch.eye(12), W_qkv[24:]]),
-            "out_proj.weight": W_out,
-        }
-    )
+    W_in = torch.cat([torch.eye(12), torch.eye(12), W_qkv[24:]])
+    peer.load_state_dict({"in_proj_weight": W_in, "out_proj.weight": W_out})
     torch.testing.assert_close(got, peer(q, k, x, need_weights=False)[0].detach())
 
 
 # -- edges and refusals ----------------------------------------------------------------------------
 
 
-def test_nothing_to_ask_and_nothing_to_see():
+def test_no_query_and_no_key():
     for causal in (False, True):
         assert attention(*qkv(0, 3), causal=causal).shape == (2, 3, 0, 4)
         for T, S in [(3, 0), (0, 0), (1, 0)]:
-            assert torch.equal(
-                attention(*qkv(T, S), causal=causal), torch.zeros(2, 3, T, 4).double()
-            )
+            out = attention(*qkv(T, S), causal=causal)
+            assert torch.equal(out, torch.zeros(2, 3, T, 4).double())
         out, lse = online_attention(*qkv(3, 0), causal=causal)
         assert torch.equal(out, torch.zeros(2, 3, 3, 4).double()) and (lse == -math.inf).all()
         assert online_attention(*qkv(0, 3), causal=causal)[1].shape == (2, 3, 0)
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda q, k, v, seen: attention(q, k, v, seen),
-        lambda q, k, v, seen: online_attention(q, k, v, 2, True)[0],
-    ],
-)
-def test_a_row_that_sees_nothing_gives_zero_and_a_finite_gradient(function):
+def test_a_row_that_sees_nothing_gives_zero_and_a_finite_gradient():
     q, k, v = (x.requires_grad_() for x in qkv(4, 3))  # causal: query 0 comes before any key
-    seen = torch.tensor([[False] * 3, [True, False, False], [True, True, False], [True] * 3])
-    out = function(q, k, v, seen)
-    assert (out[..., 0, :] == 0).all() and (out[..., 1:, :] != 0).all()
-    gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
-    assert all(torch.isfinite(g).all() for g in gradients) and (gradients[0][..., 0, :] == 0).all()
+    seen = torch.ones(4, 3, dtype=torch.bool).tril(-1)
+    for out in (attention(q, k, v, seen), online_attention(q, k, v, 2, True)[0]):
+        assert (out[..., 0, :] == 0).all() and (out[..., 1:, :] != 0).all()
+        gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
+        assert all(torch.isfinite(g).all() for g in gradients)
+        assert (gradients[0][..., 0, :] == 0).all()
 
 
 def test_infinite_garbage_behind_a_mask_of_scores_does_not_count():
@@ -317,21 +283,16 @@ def test_infinite_garbage_behind_a_mask_of_scores_does_not_count():
     torch.testing.assert_close(attention(q, k, v, seen), want)
 
 
+RIGHT = {"q": (1, 2, 3, 4), "k": (1, 2, 6, 4), "v": (1, 2, 6, 5)}
+SHAPES = [("q", (2, 3, 4)), ("k", (1, 2, 6, 5)), ("k", (1, 1, 6, 4)), ("k", (3,))]
+SHAPES += [("v", (1, 2, 5, 5)), ("v", ())]
+
+
 @pytest.mark.parametrize("function", [attention, online_attention])
-@pytest.mark.parametrize(
-    "name,shapes",
-    [
-        ("q", [(2, 3, 4), (2, 3, 4), (2, 3, 4)]),
-        ("k", [(1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 3, 4)]),
-        ("k", [(1, 2, 3, 4), (1, 1, 3, 4), (1, 2, 3, 4)]),
-        ("k", [(1, 2, 3, 4), (3,), (1, 2, 3, 4)]),
-        ("v", [(1, 2, 3, 4), (1, 2, 6, 4), (1, 2, 3, 4)]),
-        ("v", [(1, 2, 3, 4), (1, 2, 6, 4), ()]),
-    ],
-)
-def test_shapes_are_refused_by_name(function, name, shapes):
+@pytest.mark.parametrize("name,shape", SHAPES)
+def test_shapes_are_refused_by_name(function, name, shape):
     with pytest.raises(ValueError, match=f"{name} must have shape"):
-        function(*(torch.zeros(s) for s in shapes))
+        function(*(torch.zeros(size) for size in (RIGHT | {name: shape}).values()))
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (4, 3), (2, 3, 5), (3, 1, 3, 5), (1, 2, 3, 5)])
@@ -359,7 +320,7 @@ def test_refusals():
 
 
 def test_whole_numbers_are_refused_where_they_would_be_cut():
-    """Regression: an int position made all waves but the fastest stand still, an int x was turned by cosines of 0 and 1."""
+    """Regression: an int position stopped all waves but one, an int x was turned by 0s and 1s."""
     with pytest.raises(TypeError, match=r"position must be floating, got torch\.int64"):
         sinusoid(torch.arange(3), 4)
     with pytest.raises(TypeError, match=r"x must be floating, got torch\.int64"):
@@ -373,9 +334,8 @@ def test_whole_numbers_are_refused_where_they_would_be_cut():
 @pytest.mark.parametrize("steps", [1, 3, 6])
 def test_positions_that_are_not_one_for_each_step_are_refused(steps):
     """Regression: a single position in a tensor was given to every step."""
-    with pytest.raises(
-        ValueError, match=rf"position must be an int or have shape \(5,\), got \({steps},\)"
-    ):
+    words = rf"position must be an int or have shape \(5,\), got \({steps},\)"
+    with pytest.raises(ValueError, match=words):
         rope(torch.ones(2, 5, 4), torch.arange(steps))
     with pytest.raises(ValueError, match=r"position must have shape \(T,\)"):
         sinusoid(torch.zeros(2, steps), 4)
@@ -384,66 +344,40 @@ def test_positions_that_are_not_one_for_each_step_are_refused(steps):
 
 
 def heads(C=12, heads=3, S=0, position=0, window=None, **changed):
-    given = {
-        "x": torch.zeros(2, 4, C),
-        "W_qkv": torch.zeros(3 * C, C),
-        "W_out": torch.zeros(C, C),
-        "heads": heads,
-    }
-    given |= {
-        "past_k": torch.zeros(2, 3, S, 4),
-        "past_v": torch.zeros(2, 3, S, 4),
-        "position": position,
-        "window": window,
-    }
+    shapes = {"x": (2, 4, C), "W_qkv": (3 * C, C), "W_out": (C, C)}
+    shapes |= {"past_k": (2, 3, S, 4), "past_v": (2, 3, S, 4)}
+    given = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    given |= {"heads": heads, "position": position, "window": window}
     return multi_head(**given | changed)
 
 
-@pytest.mark.parametrize(
-    "count", [0, -1, 5, 4, 12]
-)  # 4 and 12 give parts of 3 and 1, which no rotation can pair
+@pytest.mark.parametrize("count", [0, -1, 5, 4, 12])
 def test_heads_that_do_not_divide_are_refused(count):
-    with pytest.raises(
-        ValueError, match=f"heads must divide the 12 channels into even parts, got {count}"
-    ):
+    """4 and 12 give parts of 3 and 1, which no rotation can pair."""
+    words = f"heads must divide the 12 channels into even parts, got {count}"
+    with pytest.raises(ValueError, match=words):
         heads(heads=count)
 
 
-@pytest.mark.parametrize(
-    "name,changed",
-    [
-        ("x", {"x": torch.zeros(4, 12)}),
-        ("W_qkv", {"W_qkv": torch.zeros(12, 36)}),
-        ("W_out", {"W_out": torch.zeros(12, 11)}),
-        ("past_k", {"past_k": torch.zeros(1, 3, 0, 4)}),
-        ("past_k", {"past_k": torch.zeros(2, 2, 0, 4)}),
-        ("past_v", {"past_v": torch.zeros(2, 3, 0, 5)}),
-        ("past_v", {"past_v": torch.zeros(2, 3, 1, 4)}),
-    ],
-)
-def test_shapes_of_many_heads_are_refused_by_name(name, changed):
+SHAPES_OF_HEADS = [("x", (4, 12)), ("W_qkv", (12, 36)), ("W_out", (12, 11))]
+SHAPES_OF_HEADS += [("past_k", (1, 3, 0, 4)), ("past_k", (2, 2, 0, 4))]
+SHAPES_OF_HEADS += [("past_v", (2, 3, 0, 5)), ("past_v", (2, 3, 1, 4))]
+
+
+@pytest.mark.parametrize("name,shape", SHAPES_OF_HEADS)
+def test_shapes_of_many_heads_are_refused_by_name(name, shape):
     with pytest.raises(ValueError, match=f"{name} must have shape"):
-        heads(**changed)
+        heads(**{name: torch.zeros(shape)})
 
 
-@pytest.mark.parametrize(
-    "S,position,window",
-    [
-        (0, 3, None),
-        (3, 0, None),
-        (3, 4, None),
-        (3, 2, 8),
-        (3, 4, 8),
-        (4, 9, 3),
-        (2, 9, 3),
-        (1, -1, None),
-    ],
-)
+WRONG = [(0, 3, None), (3, 0, None), (3, 4, None), (3, 2, 8), (3, 4, 8), (4, 9, 3), (2, 9, 3)]
+
+
+@pytest.mark.parametrize("S,position,window", [*WRONG, (1, -1, None)])
 def test_a_cache_fed_out_of_order_is_refused(S, position, window):
-    with pytest.raises(
-        ValueError,
-        match=f"past_k must have shape .* at position {position}: a cache holds the steps just before x, each once and in order",
-    ):
+    words = "a cache holds the steps just before x, each once and in order"
+    where = f"past_k must have shape .* at position {position}: {words}"
+    with pytest.raises(ValueError, match=where):
         heads(S=S, position=position, window=window)
     right = min(max(position, 0), window or max(position, 0))
     heads(S=right, position=max(position, 0), window=window)
@@ -452,16 +386,41 @@ def test_a_cache_fed_out_of_order_is_refused(S, position, window):
 def test_the_definition_agrees_on_what_is_seen_by_counting():
     """The number of keys that each query sees, counted by equal scores and one-hot values."""
     for T, S, window in [(4, 4, None), (2, 5, None), (6, 6, 2), (1, 9, 4), (5, 2, None)]:
-        out = attention(
-            torch.zeros(1, 1, T, 2),
-            torch.zeros(1, 1, S, 2),
-            torch.eye(S)[None, None],
-            causal=True,
-            window=window,
-        )[0, 0]
+        zeros = torch.zeros(1, 1, T, 2), torch.zeros(1, 1, S, 2)
+        out = attention(*zeros, torch.eye(S)[None, None], causal=True, window=window)[0, 0]
         for t in range(T):
             now = t + S - T
             first = max(0, now - (window or S) + 1)
             want = np.zeros(S)
             want[first : max(now + 1, 0)] = 1 / max(now + 1 - first, 1)
             np.testing.assert_allclose(out[t].numpy(), want, rtol=1e-6)
+
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def answer(q, k, v, visible=None, causal=False, window=None, *, offset=None, shift="row"):
+    """NumPy, with a place for each of the usual mistakes."""
+    T, S = q.shape[2], k.shape[2]
+    now = np.arange(T)[:, None] + (S - T if offset is None else offset)
+    seen = np.broadcast_to(True if visible is None else visible, (*q.shape[:3], S))
+    if causal:
+        seen = seen & (np.arange(S) <= now)
+        seen = seen & (np.arange(S) > now - (window or S + T))
+    score = np.where(seen, q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]), -1e30)
+    if S and shift:
+        score = score - score.max(axis=-1 if shift == "row" else None, keepdims=True)
+    weight = np.exp(score) * seen
+    return weight @ v / np.where(seen.any(-1), weight.sum(-1), 1)[..., None]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_wrong_answers_are_refused():
+    assert check(answer, attention)
+    assert not check(lambda *x: answer(*x, shift=None), attention)  # exp overflows
+    assert not check(lambda *x: answer(*x, shift="all"), attention)  # rows far below are 0 / 0
+    assert not check(lambda *x: answer(*x, offset=0), attention)  # a triangle aligned top left
+    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, m, c, w and w + 1), attention)
+    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, m, c), attention)
+    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, None, c, w), attention)
+    assert not check(lambda q, *x: answer(q * q.shape[3] ** 0.5, *x), attention)

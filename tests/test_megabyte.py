@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minilib.__main__ import main
 from minilib.attention import attention, rope
+from minilib.compare import leaves_of
 from minilib.megabyte import (
     MegaByte,
     PatchBlock,
@@ -17,15 +18,8 @@ from minilib.megabyte import (
 from minilib.naive import megabyte as naive
 from minilib.transformer import Block
 
-SMALL = {
-    "vocab_size": 11,
-    "patch": 4,
-    "global_width": 8,
-    "global_layers": 1,
-    "local_width": 8,
-    "local_layers": 1,
-    "heads": 2,
-}
+SMALL = {"vocab_size": 11, "patch": 4, "global_width": 8, "global_layers": 1}
+SMALL |= {"local_width": 8, "local_layers": 1, "heads": 2}
 
 
 def made(**settings):
@@ -62,15 +56,17 @@ def test_a_prediction_sees_every_byte_before_it_and_no_other():
 def test_without_a_plan_the_speller_sees_its_own_patch_only():
     model = made()
     model.to_local.data.zero_()
-    want = [
-        [s <= n and s // 4 == (n + 1) // 4 for s in range(13)] for n in range(13)
-    ]  # row n predicts byte n + 1
+    own_patch = lambda n, s: s <= n and s // 4 == (n + 1) // 4  # row n predicts byte n + 1
+    want = [[own_patch(n, s) for s in range(13)] for n in range(13)]
     assert np.array_equal(sight(model, 13), want)
 
 
 @pytest.mark.parametrize("reach", [1, 3, 4])
 def test_reach_adds_what_the_last_steps_of_the_patch_before_have_read(reach):
-    """One layer: the steps at bytes kP - r … kP - 1 have read bytes kP - r - 1 … kP - 2, but the first step of a patch only its pad."""
+    """One layer: the steps at bytes kP - r … kP - 1 have read the bytes kP - r - 1 … kP - 2.
+
+    But the first step of a patch has read its pad only.
+    """
     model = made(reach=reach)
     model.to_local.data.zero_()
     want = np.zeros((13, 13), bool)
@@ -110,23 +106,19 @@ def test_convolutions_do_not_know_where_patches_start():
 
 def test_a_patch_is_its_bytes_side_by_side():
     P = {"embed_global": np.array([[0.0, 1], [2, 3], [4, 5]])}
-    assert naive.patch_embed(P, np.array([[2, 0, 1, 1]]), patch=2).tolist() == [
-        [[4, 5, 0, 1], [2, 3, 2, 3]]
-    ]
+    got = naive.patch_embed(P, np.array([[2, 0, 1, 1]]), patch=2)
+    assert got.tolist() == [[[4, 5, 0, 1], [2, 3, 2, 3]]]
 
 
 def test_a_convolution_by_hand():
     # width 3 adds relu(x_{t-2}); then widths 5 and 7 with weight 0 and bias -1 add nothing
     P = {"embed_global": np.array([[1.0], [10], [-100]])}
     for n, width in enumerate(naive.WIDTHS):
-        P[f"convs.{n}.weight"], P[f"convs.{n}.bias"] = (
-            np.zeros((1, 1, width)),
-            np.full(1, -1.0 * (n > 0)),
-        )
+        P[f"convs.{n}.weight"] = np.zeros((1, 1, width))
+        P[f"convs.{n}.bias"] = np.full(1, -1.0 * (n > 0))
     P["convs.0.weight"][0, 0, 0] = 1
-    assert naive.patch_embed(
-        P, np.array([[0, 1, 2, 1, 0, 0]]), patch=3, conv=True
-    ).ravel().tolist() == [1, 10, -99, 20, 1, 11]
+    got = naive.patch_embed(P, np.array([[0, 1, 2, 1, 0, 0]]), patch=3, conv=True)
+    assert got.ravel().tolist() == [1, 10, -99, 20, 1, 11]
 
 
 def past(block, B, S=0):
@@ -137,27 +129,24 @@ def test_a_patch_longer_than_the_text_makes_an_ordinary_block():
     block, x = PatchBlock(8, 2, patch=20, reach=3).double(), torch.randn(2, 9, 8).double()
     ordinary = Block(8, 2).double()
     ordinary.load_state_dict(block.state_dict())
-    torch.testing.assert_close(
-        block(x, *past(block, 2)), ordinary(x, *past(block, 2)), rtol=1e-12, atol=1e-12
-    )
+    got, want = (b(x, *past(block, 2)) for b in (block, ordinary))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
 def test_patches_of_one_that_reach_one_back_make_a_window_of_two():
     block, x = PatchBlock(8, 2, patch=1, reach=1).double(), torch.randn(2, 9, 8).double()
     window = Block(8, 2, window=2).double()
     window.load_state_dict(block.state_dict())
-    torch.testing.assert_close(
-        block(x, *past(block, 2))[0], window(x, *past(block, 2))[0], rtol=1e-12, atol=1e-12
-    )
+    got, want = (b(x, *past(block, 2))[0] for b in (block, window))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("T,patch,reach", [(12, 4, 0), (11, 3, 2), (10, 5, 5)])
 def test_patch_block_is_a_mask_over_the_whole_text(T, patch, reach):
-    """Third opinion: one T × T attention of the same weights, with the mask written down as it is said."""
+    """Third opinion: one T × T attention of the same weights, with the mask as it is said."""
     block, x = PatchBlock(8, 2, patch, reach).double(), torch.randn(2, T, 8).double()
-    visible = torch.tensor(
-        [[t // patch * patch - reach <= s <= t for s in range(T)] for t in range(T)]
-    )
+    sees = lambda t, s: t // patch * patch - reach <= s <= t
+    visible = torch.tensor([[sees(t, s) for s in range(T)] for t in range(T)])
     q, k, v = (block.norm1(x) @ block.qkv.t()).view(2, T, 3, 2, 4).permute(2, 0, 3, 1, 4)
     y = x + attention(rope(q), rope(k), v, visible).transpose(1, 2).reshape(2, T, 8) @ block.out.t()
     y = y + (block.norm2(y) @ block.up.t()).relu().square() @ block.down.t()
@@ -187,32 +176,34 @@ def test_any_two_cuts_of_a_text_give_the_forward(settings):
 @torch.no_grad()
 def test_the_state_stops_growing():
     model = made(context=3, reach=2, conv=True)
-    numbers = lambda state: (
-        sum(map(numbers, state))
-        if isinstance(state, tuple)
-        else state.numel()
-        if isinstance(state, torch.Tensor)
-        else 1
-    )
     state, sizes = model.init_state(1), []
     for _ in range(40):
         _, state = model.step(torch.tensor([3]), state)
-        sizes.append(numbers(state))
+        tensors = (leaf for _, leaf in leaves_of(state) if isinstance(leaf, torch.Tensor))
+        sizes.append(sum(leaf.numel() for leaf in tensors))
     assert sizes[20:24] == sizes[24:28] == sizes[36:40] and max(sizes) == max(sizes[20:24])
 
 
 @torch.no_grad()
 def test_the_planner_runs_once_per_patch():
-    model, runs = made(global_layers=3, local_layers=2), {Block: 0, PatchBlock: 0}
-    for module in model.modules():
-        if type(module) in runs:
-            module.register_forward_hook(
-                lambda module, *_: runs.update({type(module): runs[type(module)] + 1})
-            )
+    model, runs = made(global_layers=3, local_layers=2), []
+    for block in (*model.global_blocks, *model.local_blocks):
+        block.register_forward_hook(lambda module, *_: runs.append(type(module)))
     state = model.init_state(1)
     for _ in range(4 * 5):
         _, state = model.step(torch.tensor([3]), state)
-    assert runs == {Block: 3 * (1 + 5), PatchBlock: 2 * 20}  # the pad is a step too
+    assert runs.count(Block) == 3 * (1 + 5)  # the pad is a step too
+    assert runs.count(PatchBlock) == 2 * 20
+
+
+@torch.no_grad()
+def test_the_state_says_where_it_stands():
+    """P = 4, six bytes: place 0 is read with the first; the plan has one more place to speak to."""
+    model, ids = made(), torch.randint(11, (2, 6))
+    state = model.extend(ids, model.init_state(2))[1]
+    assert (state.places, state.plan.shape) == (7, (2, 1, 8))
+    assert torch.equal(state.partial, ids[:, 4:])
+    assert [k.shape[2] for k, _ in (*state.planner, *state.speller)] == [2, 3]
 
 
 @pytest.mark.parametrize("patch,T", [(4, 13), (5, 12), (2, 2), (1, 3)])
@@ -220,31 +211,23 @@ def test_the_planner_runs_once_per_patch():
 def test_strided_logits_equal_the_definition(patch, T):
     settings = SMALL | {"patch": patch, "global_width": 4 * patch, "heads": 1, "context": 8}
     model, ids = made(**settings), torch.randint(11, (2, T))
-    shape = {
-        name: settings[name]
-        for name in ("patch", "global_layers", "local_layers", "heads", "context")
-    }
-    np.testing.assert_allclose(
-        strided_logits(model, ids),
-        naive.strided_logits(params(model), ids.numpy(), **shape),
-        rtol=1e-10,
-    )
+    names = "patch", "global_layers", "local_layers", "heads", "context"
+    shape = {name: settings[name] for name in names}
+    want = naive.strided_logits(params(model), ids.numpy(), **shape)
+    np.testing.assert_allclose(strided_logits(model, ids), want, rtol=1e-10)
 
 
 def test_strides_by_hand():
-    # P = 4, h = 2: bytes 1, 2, 4, 5, 8 from the first run (2 begins the second); bytes 3, 6, 7 from the second
-    first, second = (
-        torch.arange(8.0).view(1, 8, 1),
-        100 + torch.arange(6.0).view(1, 6, 1),
-    )  # rows predict bytes 1 … 8 and 3 … 8
+    # P = 4, h = 2: bytes 1, 2, 4, 5, 8 from the first run (2 begins the second), 3, 6, 7 from it
+    first = torch.arange(8.0).view(1, 8, 1)  # rows predict bytes 1 … 8
+    second = 100 + torch.arange(6.0).view(1, 6, 1)  # 3 … 8
     assert merge_strides(first, second, 4).ravel().tolist() == [0, 1, 100, 3, 4, 103, 104, 7]
 
 
 def test_a_fresh_net_guesses_about_uniformly():
     ids = torch.randint(256, (4, 33))
-    loss = torch.nn.functional.cross_entropy(
-        MegaByte()(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()
-    )
+    logits, targets = MegaByte()(ids[:, :-1]), ids[:, 1:]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
     assert abs(loss.item() - np.log(256)) < 0.05
 
 
@@ -259,20 +242,10 @@ def test_attention_cost_by_hand():
 @pytest.mark.parametrize("T,patch,reach", [(24, 4, 0), (24, 8, 0), (40, 2, 2), (16, 1, 0)])
 @torch.no_grad()
 def test_multiply_adds_are_those_that_torch_counts(T, patch, reach):
-    shape = {
-        "patch": patch,
-        "global_width": 16,
-        "global_layers": 2,
-        "local_width": 8,
-        "local_layers": 3,
-        "vocab_size": 11,
-        "reach": reach,
-    }
-    model = MegaByte(**shape, heads=2)
-    with (
-        sdpa_kernel(SDPBackend.MATH),
-        FlopCounterMode(display=False) as counter,
-    ):  # the one kernel that the counter sees into
+    shape = {"patch": patch, "global_width": 16, "global_layers": 2, "local_width": 8}
+    shape |= {"local_layers": 3, "vocab_size": 11, "reach": reach}
+    model, counter = MegaByte(**shape, heads=2), FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH), counter:  # the one kernel that the counter sees into
         model(torch.zeros(1, T - 1, dtype=torch.int64))
     assert counter.get_total_flops() == 2 * sum(multiply_adds(T, **shape))
 
@@ -315,36 +288,8 @@ def test_other_refusals():
 def test_the_command_line_trains_one(tmp_path, capsys):
     text, out = tmp_path / "text.txt", tmp_path / "weights.safetensors"
     text.write_text("to be or not to be, that is the question\n" * 50)
-    settings = [
-        "patch=3",
-        "global_width=12",
-        "global_layers=1",
-        "local_width=8",
-        "heads=1",
-        "conv=true",
-        "reach=1",
-        "context=5",
-    ]
-    assert (
-        main(
-            [
-                "train",
-                "megabyte",
-                *settings,
-                "--text",
-                str(text),
-                "--steps",
-                "2",
-                "--batch",
-                "2",
-                "--length",
-                "10",
-                "--device",
-                "cpu",
-                "--out",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    settings = "patch=3 global_width=12 global_layers=1 local_width=8 heads=1"
+    options = "conv=true reach=1 context=5 --steps 2 --batch 2 --length 10 --device cpu"
+    words = ["train", "megabyte", *settings.split(), *options.split()]
+    assert main([*words, "--text", str(text), "--out", str(out)]) == 0
     assert "bits per byte" in capsys.readouterr().out and out.exists()

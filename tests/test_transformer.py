@@ -23,31 +23,20 @@ def model_of(context, layers=2, vocab_size=11, width=12, heads=3):
 
 
 def test_a_block_by_hand():
-    """Attention's output matrix 0: what is left is the feed-forward part. x = (3, 1, -1, -3) has norm x / √5."""
-    block = Block(4, 1).double()
-    state = {
-        "qkv": torch.randn(12, 4),
-        "out": torch.zeros(4, 4),
-        "up": torch.zeros(16, 4),
-        "down": torch.zeros(4, 16),
-    }
-    state |= {
-        "norm1.weight": torch.ones(4),
-        "norm1.bias": torch.zeros(4),
-        "norm2.weight": torch.ones(4),
-        "norm2.bias": torch.zeros(4),
-    }
-    state["up"][0, 0], state["up"][1, 3] = (
-        2.0,
-        1.0,
-    )  # hidden 0 reads channel 0: 2 · 3/√5 squared = 36/5; hidden 1 reads -3/√5: relu gives 0
-    state["down"][2, 0], state["down"][2, 1] = 0.5, 100.0
-    block.load_state_dict(state)
+    """Attention's output matrix is 0, which leaves the feed-forward part.
+
+    x = (3, 1, -1, -3) has norm x / √5. Hidden unit 0 reads channel 0: 2 · 3/√5 squared = 36/5;
+    unit 1 reads channel 3, -3/√5: relu gives 0. Layer norm adds 1e-5.
+    """
+    block = Block(4, 1).double()  # its norms scale by 1 and shift by 0
+    for matrix in (block.out, block.up, block.down):
+        matrix.data.zero_()
+    block.up.data[0, 0], block.up.data[1, 3] = 2.0, 1.0
+    block.down.data[2, 0], block.down.data[2, 1] = 0.5, 100.0
     x = torch.tensor([[[3.0, 1, -1, -3]]]).double()
-    y, k, v = block(x, *block.no_past(1))
-    torch.testing.assert_close(
-        y, torch.tensor([[[3.0, 1, -1 + 18 / 5, -3]]]).double(), rtol=1e-5, atol=1e-5
-    )  # layer norm adds 1e-5
+    y, k, v = block(x, *block.no_past(1, x))
+    want = torch.tensor([[[3.0, 1, -1 + 18 / 5, -3]]]).double()
+    torch.testing.assert_close(y, want, rtol=1e-5, atol=1e-5)
     assert k.shape == v.shape == (1, 1, 1, 4)
 
 
@@ -56,23 +45,20 @@ def test_attention_adds_to_what_is_there():
     block = shaken(Block(4, 2))
     block.down.data.zero_()
     x = torch.randn(1, 1, 4).double()
-    y, _, _ = block(x, *block.no_past(1))
+    y, _, _ = block(x, *block.no_past(1, x))
     torch.testing.assert_close(y, x + block.norm1(x) @ block.qkv[8:].t() @ block.out.t())
 
 
 def test_layer_norm_by_hand():
-    got = naive.layer_norm(
-        np.array([[3.0, 1, -1, -3]]), np.array([1.0, 2, 1, 1]), np.array([0, 0, 0, 7.0])
-    )
-    np.testing.assert_allclose(
-        got, [[3 / 5**0.5, 2 / 5**0.5, -1 / 5**0.5, 7 - 3 / 5**0.5]], rtol=1e-5
-    )
+    weight, bias = np.array([1.0, 2, 1, 1]), np.array([0, 0, 0, 7.0])
+    got = naive.layer_norm(np.array([[3.0, 1, -1, -3]]), weight, bias)
+    want = [[3 / 5**0.5, 2 / 5**0.5, -1 / 5**0.5, 7 - 3 / 5**0.5]]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 def test_a_fresh_net_guesses_about_uniformly():
-    loss = torch.nn.functional.cross_entropy(
-        Transformer(100, 64)(torch.randint(100, (4, 20))).flatten(0, 1), torch.randint(100, (80,))
-    )
+    logits = Transformer(100, 64)(torch.randint(100, (4, 20)))
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.randint(100, (80,)))
     assert abs(loss.item() - np.log(100)) < 0.02 * np.log(100)
 
 
@@ -91,9 +77,8 @@ def test_pieces_equal_the_forward_past_the_context_too(context, pieces):
     torch.testing.assert_close(torch.cat(rows, 1), want, rtol=1e-10, atol=1e-10)
     position, caches = state
     assert position == 24
-    assert all(
-        x.shape == (2, 3, min(24, context), 4) for cache in caches for x in cache
-    )  # no more is kept than is seen
+    for x in (x for cache in caches for x in cache):
+        assert x.shape == (2, 3, min(24, context), 4)  # no more is kept than is seen
 
 
 @torch.no_grad()
@@ -108,11 +93,10 @@ def test_each_layer_reaches_one_context_further_and_no_further():
 
 @torch.no_grad()
 def test_positions_are_relative():
-    """What left the window leaves no trace, not even in the positions: the same symbols later give the same logits."""
+    """What left the window leaves no trace: the same symbols later give the same logits."""
     model, ids = model_of(4, layers=1), torch.randint(11, (1, 30))
-    torch.testing.assert_close(
-        model(ids)[:, 20:], model(ids[:, 17:])[:, 3:], rtol=1e-10, atol=1e-10
-    )
+    late, early = model(ids)[:, 20:], model(ids[:, 17:])[:, 3:]
+    torch.testing.assert_close(late, early, rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()
@@ -121,21 +105,13 @@ def test_a_state_fed_out_of_order_is_refused():
     states = [model.init_state(2)]
     for t in range(9):
         states.append(model.step(ids[:, t], states[-1])[1])
-    for position, caches in [
-        (2, states[3][1]),
-        (4, states[3][1]),
-        (0, states[1][1]),
-        (1, states[0][1]),
-        (9, states[4][1]),
-    ]:
-        with pytest.raises(
-            ValueError,
-            match=f"past_k must have shape .* at position {position}: a cache holds the steps just before x",
-        ):
-            model.extend(ids[:, :1], (position, caches))
-    with pytest.raises(
-        ValueError, match=r"past_k must have shape \(1, 3, 5, 4\)"
-    ):  # another number of rows
+    for position, after in [(2, 3), (4, 3), (0, 1), (1, 0), (9, 4)]:
+        words = "a cache holds the steps just before x"
+        where = f"past_k must have shape .* at position {position}: {words}"
+        with pytest.raises(ValueError, match=where):
+            model.extend(ids[:, :1], (position, states[after][1]))
+    other_rows = r"past_k must have shape \(1, 3, 5, 4\)"
+    with pytest.raises(ValueError, match=other_rows):
         model.extend(ids[:1], states[9])
 
 
@@ -143,11 +119,10 @@ def test_a_state_fed_out_of_order_is_refused():
 
 
 def torchs_block(block):
-    """nn.TransformerEncoderLayer with a block's weights: normalisation first, squared ReLU, biases of matrices 0."""
-    width, heads = block.out.shape[0], block.heads
-    peer = torch.nn.TransformerEncoderLayer(
-        width, heads, 4 * width, 0.0, lambda x: x.relu().square(), batch_first=True, norm_first=True
-    ).double()
+    """nn.TransformerEncoderLayer with a block's weights; squared ReLU, biases of matrices 0."""
+    width, heads, activation = block.width, block.heads, lambda x: x.relu().square()
+    kind = {"batch_first": True, "norm_first": True, "activation": activation}
+    peer = torch.nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, **kind).double()
     mine = {
         "self_attn.in_proj_weight": block.qkv,
         "self_attn.out_proj.weight": block.out,
@@ -169,22 +144,19 @@ def test_without_positions_a_block_is_torchs_own(monkeypatch):
     for causal in (False, True):
         block, x = shaken(Block(12, 3, causal=causal)), torch.randn(2, 7, 12).double()
         want = torchs_block(block)(x, src_mask=future if causal else None)
-        torch.testing.assert_close(block(x, *block.no_past(2))[0], want)
+        torch.testing.assert_close(block(x, *block.no_past(2, x))[0], want)
 
 
 def test_without_positions_the_model_is_a_stack_of_torchs_own(monkeypatch):
     monkeypatch.setattr(minilib.attention, "rope", lambda x, position=0: x)
     model, ids = model_of(context=3), torch.randint(11, (2, 10))
-    unseen = torch.ones(10, 10, dtype=torch.bool).triu(1) | torch.ones(
-        10, 10, dtype=torch.bool
-    ).tril(-3)
+    every = torch.ones(10, 10, dtype=torch.bool)
+    unseen = every.triu(1) | every.tril(-3)
     x = torch.nn.functional.embedding(ids, model.embed)
     for block in model.blocks:
         x = torchs_block(block)(x, src_mask=unseen)
-    want = torch.nn.functional.linear(
-        torch.nn.functional.layer_norm(x, (12,), model.norm.weight, model.norm.bias), model.output
-    )
-    torch.testing.assert_close(model(ids), want)
+    x = torch.nn.functional.layer_norm(x, (12,), model.norm.weight, model.norm.bias)
+    torch.testing.assert_close(model(ids), x @ model.output.t())
 
 
 # -- maps ------------------------------------------------------------------------------------------
@@ -196,17 +168,15 @@ def test_maps_are_the_weights_that_the_model_uses():
     maps = model.maps(ids)
     assert maps.shape == (2, 2, 3, 9, 9)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 3, 9).double())
-    outside = torch.ones(9, 9, dtype=torch.bool).triu(1) | torch.ones(9, 9, dtype=torch.bool).tril(
-        -4
-    )
+    every = torch.ones(9, 9, dtype=torch.bool)
+    outside = every.triu(1) | every.tril(-4)
     assert (maps[..., outside] == 0).all() and (maps[..., ~outside] > 0).all()
     x = torch.nn.functional.embedding(ids, model.embed)
     for block, weights in zip(model.blocks, maps, strict=True):
         v = (block.norm1(x) @ block.qkv[24:].t()).view(2, 9, 3, 4).transpose(1, 2)
-        heard = (weights @ v).transpose(1, 2).reshape(2, 9, 12) @ block.out.t()
-        after = x + heard
+        after = x + (weights @ v).transpose(1, 2).reshape(2, 9, 12) @ block.out.t()
         after = after + (block.norm2(after) @ block.up.t()).relu().square() @ block.down.t()
-        x, _, _ = block(x, *block.no_past(2))
+        x, _, _ = block(x, *block.no_past(2, x))
         torch.testing.assert_close(x, after)
 
 
@@ -215,33 +185,29 @@ def test_maps_are_the_weights_that_the_model_uses():
 
 @pytest.mark.parametrize("heads", [0, 3, 8, -2])
 def test_heads_that_do_not_divide_the_width_are_refused(heads):
-    with pytest.raises(
-        ValueError, match=f"heads must divide width into even parts, got heads={heads} and width=8"
-    ):
+    words = f"heads must divide width into even parts, got heads={heads} and width=8"
+    with pytest.raises(ValueError, match=words):
         Transformer(5, 8, 1, heads)
 
 
 @pytest.mark.parametrize("name", ["vocab_size", "width", "layers", "context"])
 def test_sizes_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=name):
-        Transformer(
-            **{"vocab_size": 5, "width": 8, "layers": 1, "heads": 2, "context": 4} | {name: 0}
-        )
+    sizes = {"vocab_size": 5, "width": 8, "layers": 1, "heads": 2, "context": 4}
+    with pytest.raises(ValueError, match=f"{name} must be 1 or more, got 0"):
+        Transformer(**sizes | {name: 0})
 
 
 def test_a_block_of_no_channels_is_refused():
-    with pytest.raises(
-        ValueError, match="heads must divide width into even parts, got heads=1 and width=0"
-    ):
+    with pytest.raises(ValueError, match="even parts, got heads=1 and width=0"):
         Block(0, 1)
 
 
 def test_shapes_of_a_block_are_refused():
     block = Block(8, 2)
     with pytest.raises(ValueError, match="x must have shape"):
-        block(torch.zeros(3, 8), *block.no_past(3))
+        block(torch.zeros(3, 8), *block.no_past(3, torch.zeros(0)))
     with pytest.raises(ValueError, match="past_k must have shape"):
-        block(torch.zeros(3, 1, 8), *block.no_past(2))
+        block(torch.zeros(3, 1, 8), *block.no_past(2, torch.zeros(0)))
 
 
 def test_an_empty_text_is_refused():

@@ -8,9 +8,8 @@ from minilib.megabyte import attention_cost
 
 def my_attention_cost(T, patch, reach=0):
     K = (T + patch - 1) // patch
-    return K * K, K * patch * (
-        reach + patch
-    )  # for a million bytes 125 is best among the divisors: near (2T)^(1/3) = 126
+    # for a million bytes 125 is best among the divisors: near (2T)^(1/3) = 126
+    return K * K, K * patch * (reach + patch)
 
 
 def my_sight(T, P, a, b):
@@ -25,20 +24,16 @@ def sight_by_marks(T, P, a, b):
     marks = np.eye(T)  # byte s carries mark s
     read = np.concatenate([np.zeros((a, T)), marks])[:T].reshape(-1, P, T)
     planned = read.sum(1).cumsum(0)
-    near = (
-        np.concatenate([np.zeros((b, T)), marks])[:T] * (np.arange(T) % P >= b)[:, None]
-    )
+    near = np.concatenate([np.zeros((b, T)), marks])[:T]
+    near = near * (np.arange(T) % P >= b)[:, None]
     spelled = near.reshape(-1, P, T).cumsum(1).reshape(T, T)
     return spelled + np.repeat(planned, P, axis=0) > 0
 
 
 def my_stream(vectors, pad, M):
     (P, D), rows = pad.shape, []
-    total, count, partial = (
-        pad.ravel(),
-        1,
-        [],
-    )  # all that is kept: a sum, how many patches are in it, the patch begun
+    # all that is kept: a sum, how many patches are in it, the patch begun
+    total, count, partial = pad.ravel(), 1, []
     current = (total @ M).reshape(P, D)
     for vector in vectors:
         rows.append(current[len(partial)])
@@ -52,17 +47,16 @@ def my_stream(vectors, pad, M):
 def all_at_once(vectors, pad, M):
     (P, D), T = pad.shape, len(vectors)
     read = np.concatenate([pad, vectors[: T // P * P]]).reshape(-1, P * D)
-    return (np.cumsum(read, axis=0) / np.arange(1, len(read) + 1)[:, None] @ M).reshape(
-        -1, D
-    )[: T + 1]
+    means = np.cumsum(read, axis=0) / np.arange(1, len(read) + 1)[:, None]
+    return (means @ M).reshape(-1, D)[: T + 1]
 
 
 def stream_cases(rng):
-    return [
-        (
-            rng.normal(size=(T, 2)),
-            rng.normal(size=(P, 2)),
-            rng.normal(size=(2 * P, 2 * P)),
-        )
-        for T, P in [(1, 4), (12, 4), (7, 3), (3, 1)]
-    ]
+    for T, P in [(1, 4), (12, 4), (7, 3), (3, 1)]:
+        vectors, pad = rng.normal(size=(T, 2)), rng.normal(size=(P, 2))
+        yield vectors, pad, rng.normal(size=(2 * P, 2 * P))
+
+
+def shifts(rng):
+    yield from [(12, 4, 4, 1), (12, 4, 1, 1), (12, 4, 0, 1), (12, 4, 4, 0)]
+    yield from [(15, 5, 3, 2), (3, 1, 1, 1)]

@@ -3,98 +3,90 @@
 import numpy as np
 
 
+def _qkv(rng, B, H, T, S, D, E):
+    """Random queries, keys and values."""
+    sizes = (T, D), (S, D), (S, E)
+    return tuple(rng.normal(size=(B, H, *size)) for size in sizes)
+
+
+def _far_apart():
+    """Queries and keys (1, 1, 4, 1) whose scores lie at 2,000, at 0 and at -2,000.
+
+    exp overflows without a maximum, and underflows with the maximum of all rows instead of each.
+    """
+    q, k = np.array([[1.0, 45, 0, -45], [45.0, 45, 44, 45]])
+    return q.reshape(1, 1, 4, 1), k.reshape(1, 1, 4, 1)
+
+
 def attention(rng):
-    """One step; odd sizes; one query on a cache; windows; scores in the thousands; rows that see nothing."""
-    qkv = lambda B, H, T, S, D, E: (
-        rng.normal(size=(B, H, T, D)),
-        rng.normal(size=(B, H, S, D)),
-        rng.normal(size=(B, H, S, E)),
-    )
-    yield *qkv(1, 1, 1, 1, 2, 2), None, True, None
-    yield *qkv(2, 3, 7, 7, 5, 4), None, True, None
-    yield *qkv(2, 3, 4, 7, 5, 4), None, False, None
-    yield (
-        *qkv(2, 1, 1, 6, 3, 3),
-        None,
-        True,
-        None,
-    )  # a fused kernel that aligns its triangle top left sees v[0] only
-    yield *qkv(1, 2, 3, 8, 4, 4), None, True, None
-    yield (
-        *qkv(1, 2, 5, 3, 4, 4),
-        None,
-        True,
-        None,
-    )  # more queries than keys: the first two see nothing
-    for T, S, window in [
-        (9, 9, 1),
-        (9, 9, 3),
-        (8, 8, 4),
-        (1, 6, 4),
-        (3, 8, 2),
-        (7, 9, 20),
-        (7, 2, 3),
-        (3, 0, 1),
-    ]:
-        yield *qkv(1, 2, T, S, 4, 4), None, True, window
+    """All kinds of sights, and what goes wrong most often in each.
+
+    One step; sizes all different and odd; more keys than queries, with and without causality, down
+    to one query on a cache (a triangle aligned top left sees v[0] only); more queries than keys,
+    of which the first see nothing; windows that are 1, divide T, exceed it, meet a cache, meet no
+    key at all; masks with an empty and a full row, one for each text, and beside a window; scores
+    2,000 apart.
+    """
+    yield *_qkv(rng, 1, 1, 1, 1, 2, 2), None, True, None
+    yield *_qkv(rng, 2, 3, 7, 7, 5, 4), None, True, None
+    yield *_qkv(rng, 2, 3, 4, 7, 5, 4), None, False, None
+    yield *_qkv(rng, 2, 1, 1, 6, 3, 3), None, True, None
+    yield *_qkv(rng, 1, 2, 3, 8, 4, 4), None, True, None
+    yield *_qkv(rng, 1, 2, 5, 3, 4, 4), None, True, None
+    windows = [(9, 9, 1), (9, 9, 3), (8, 8, 4), (1, 6, 4), (3, 8, 2), (7, 9, 20), (7, 2, 3)]
+    for T, S, window in [*windows, (3, 0, 1)]:
+        yield *_qkv(rng, 1, 2, T, S, 4, 4), None, True, window
     visible = rng.random((5, 6)) < 0.5
     visible[2], visible[3] = False, True
-    yield *qkv(2, 2, 5, 6, 3, 3), visible, False, None
-    yield *qkv(2, 2, 6, 6, 3, 3), rng.random((2, 1, 6, 6)) < 0.5, True, 3
-    q, _, v = qkv(1, 1, 5, 5, 4, 1)
-    yield 40 * q, 40 * q, v, None, True, None
+    yield *_qkv(rng, 2, 2, 5, 6, 3, 3), visible, False, None
+    yield *_qkv(rng, 2, 2, 6, 6, 3, 3), rng.random((2, 1, 6, 6)) < 0.5, True, 3
+    yield *_far_apart(), rng.normal(size=(1, 1, 4, 2)), None, True, None
 
 
 def online_attention(rng):
-    """One step; blocks of one, of some that divide S and some that do not, of more than S; a cache; queries before any key; large scores."""
-    for T, S, block, causal in [
-        (1, 1, 1, True),
-        (7, 7, 3, True),
-        (7, 7, 7, True),
-        (6, 6, 2, False),
-        (5, 5, 128, True),
-        (2, 7, 3, True),
-        (5, 3, 2, True),
-        (1, 6, 4, True),
-        (3, 8, 5, False),
-        (2, 0, 4, True),
-    ]:
-        yield (
-            rng.normal(size=(2, 1, T, 3)),
-            rng.normal(size=(2, 1, S, 3)),
-            rng.normal(size=(2, 1, S, 2)),
-            block,
-            causal,
-        )
-    yield (
-        40 * rng.normal(size=(1, 2, 6, 4)),
-        40 * rng.normal(size=(1, 2, 6, 4)),
-        rng.normal(size=(1, 2, 6, 1)),
-        2,
-        True,
-    )
+    """Blocks that fit, leave a rest or are longer than all keys; sums that must be rescaled.
+
+    One step; blocks of 1, of a divisor of S and of no divisor, more than S; queries on a cache and
+    queries before any key; no key at all; scores 2,000 apart, so that a block's maximum is neither
+    the first nor the last one's, and so that the sums of some rows are rescaled to nothing.
+    """
+    sizes = [(1, 1, 1, True), (7, 7, 3, True), (7, 7, 7, True), (6, 6, 2, False)]
+    sizes += [(5, 5, 128, True), (2, 7, 3, True), (5, 3, 2, True), (1, 6, 4, True)]
+    sizes += [(3, 8, 5, False), (2, 0, 4, True)]
+    for T, S, block, causal in sizes:
+        yield *_qkv(rng, 2, 1, T, S, 3, 2), block, causal
+    for block, causal in [(1, True), (2, False)]:
+        yield *_far_apart(), rng.normal(size=(1, 1, 4, 2)), block, causal
 
 
 def sinusoid(rng):
-    return [(np.zeros(1), 2), (np.arange(7.0), 6), (100 * rng.random(3), 16)]
+    """Step 0 (every wave begins with 0, 1); whole steps; positions between steps."""
+    yield np.zeros(1), 2
+    yield np.arange(7.0), 6
+    yield 100 * rng.random(3), 16
 
 
 def rope(rng):
-    for shape, position in [
-        ((2, 1, 1, 2), 0),
-        ((2, 3, 7, 6), 5),
-        ((4, 4), 10**6),
-        ((1, 3, 5, 4), np.array([7, 8, 8, 9, 9])),
-    ]:
-        yield rng.normal(size=shape), position
+    """One step; a start in the middle; a million steps on, where float32 angles fail; given steps.
+
+    Steps that repeat, as in a tree, catch a twin that counts on from the first.
+    """
+    yield rng.normal(size=(2, 1, 1, 2)), 0
+    yield rng.normal(size=(2, 3, 7, 6)), 5
+    yield rng.normal(size=(4, 4)), 10**6
+    yield rng.normal(size=(1, 3, 5, 4)), np.array([7, 8, 8, 9, 9])
 
 
 def multi_head(rng):
-    """One step; one on a cache; several on a cache that they slide out of; a window that drops some; no window; nothing new; both ways."""
+    """One step; one on a full and on an unfilled cache; several that slide out of it.
+
+    A window that drops new steps too; no window; nothing new (the cache stays); both ways.
+    """
     for B, T, H, D, position, causal, window in [
         (1, 1, 1, 2, 0, True, None),
         (2, 5, 2, 4, 0, True, None),
         (2, 1, 3, 2, 4, True, 5),
+        (2, 1, 1, 2, 7, True, 3),
         (1, 4, 2, 2, 9, True, 4),
         (2, 7, 2, 2, 0, True, 3),
         (1, 3, 1, 4, 2, True, None),
@@ -102,15 +94,6 @@ def multi_head(rng):
         (2, 3, 2, 2, 0, False, None),
     ]:
         C = H * D
-        past = rng.normal(size=(2, B, H, min(position, window or position), D))
-        yield (
-            rng.normal(size=(B, T, C)),
-            rng.normal(size=(3 * C, C)),
-            rng.normal(size=(C, C)),
-            H,
-            past[0],
-            past[1],
-            position,
-            causal,
-            window,
-        )
+        x, W_qkv, W_out = (rng.normal(size=size) for size in [(B, T, C), (3 * C, C), (C, C)])
+        past_k, past_v = rng.normal(size=(2, B, H, min(position, window or position), D))
+        yield x, W_qkv, W_out, H, past_k, past_v, position, causal, window

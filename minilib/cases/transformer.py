@@ -8,14 +8,8 @@ def block(rng):
         (2, 5, 2, 8, 3, True, 4),
         (2, 3, 1, 4, 0, False, None),
     ]:
-        past = rng.normal(size=(2, B, H, S, C // H))
-        yield (
-            {"width": C, "heads": H, "causal": causal, "window": window},
-            rng.normal(size=(B, T, C)),
-            past[0],
-            past[1],
-            S,
-        )
+        x, past = rng.normal(size=(B, T, C)), rng.normal(size=(2, B, H, S, C // H))
+        yield {"width": C, "heads": H, "causal": causal, "window": window}, x, *past, S
 
 
 def transformer(rng):
@@ -26,7 +20,5 @@ def transformer(rng):
         (7, 8, 2, 2, 4, 2, 4),
         (5, 4, 3, 1, 3, 2, 9),
     ]:
-        yield (
-            {"vocab_size": V, "width": C, "layers": layers, "heads": H, "context": context},
-            rng.integers(V, size=(B, T)),
-        )
+        sizes = {"vocab_size": V, "width": C, "layers": layers, "heads": H, "context": context}
+        yield sizes, rng.integers(V, size=(B, T))

@@ -1,53 +1,57 @@
 """Attention: every step looks things up in all steps that it may see. The definition.
 
-code ↔ paper (Vaswani et al. 2017, arXiv:1706.03762): q, k, v = Q, K, V of one head; weight = softmax(QKᵀ/√d_k);
-W_qkv = W^Q, W^K, W^V of all heads, stacked; W_out = W^O.
+code ↔ paper (Vaswani et al. 2017, arXiv:1706.03762): q, k, v = Q, K, V of one head;
+weight = softmax(QKᵀ/√d_k); W_qkv = W^Q, W^K, W^V of all heads, stacked; W_out = W^O.
 """
 
 import numpy as np
 
 
 def attention(q, k, v, visible=None, causal=False, window=None):
-    """Scaled dot-product attention, one query at a time (eq. 1, masked as in sec. 3.2.3).
+    """Scaled dot-product attention, one query at a time (eq. 1; mask as in sec. 3.2.3).
 
     q        (batch, heads, T, D); k (batch, heads, S, D); v (batch, heads, S, E)
-    visible  (T, S) bool, or (batch, heads, T, S) with either of the first two 1: True where query t may see key s; None is all
-    causal   the queries are the last T of S steps: query t, at step t + S - T, sees no later key
+    visible  where query t may see key s: (T, S) bool, or (batch, heads, T, S) with
+             either of the first two 1; None is everywhere
+    causal   the queries are the last T of S steps: query t, at step t + S - T,
+             sees no later key
     window   with causal: the number of steps seen, its own among them; None is all
-    returns  (batch, heads, T, E); row t is a weighted mean of the rows of v that it sees, and 0 if it sees none
+    returns  (batch, heads, T, E); row t is a weighted mean of the rows of v that
+             it sees, and 0 if it sees none
     """
     B, H, T, D = q.shape
     S = k.shape[2]
     allowed = np.broadcast_to(True if visible is None else visible, (B, H, T, S))
+
+    def sees(t, s):
+        if not causal:
+            return True
+        now = t + S - T  # the step of query t
+        return s <= now and (not window or s > now - window)
+
     out = np.zeros((B, H, T, v.shape[3]))
     for b in range(B):
         for h in range(H):
             for t in range(T):
-                now = t + S - T
-                seen = [
-                    s
-                    for s in range(S)
-                    if allowed[b, h, t, s]
-                    and not (causal and s > now)
-                    and not (causal and window and s <= now - window)
-                ]
+                seen = [s for s in range(S) if sees(t, s) and allowed[b, h, t, s]]
                 if seen:
-                    score = np.array([q[b, h, t] @ k[b, h, s] for s in seen]) / np.sqrt(
-                        D
-                    )  # keeps the variance near 1 for any D
+                    score = np.array([q[b, h, t] @ k[b, h, s] for s in seen])
+                    score = score / np.sqrt(D)  # keeps the variance near 1 for any D
                     weight = np.exp(score - score.max())
                     out[b, h, t] = weight / weight.sum() @ v[b, h, seen]
     return out
 
 
 def online_attention(q, k, v, block, causal=False):
-    """The same without ever holding a row of weights: keys arrive in blocks, and a running sum is rescaled.
+    """The same without a whole row of weights: keys come in blocks, and running sums are rescaled.
 
-    After any number of blocks m is the largest score seen, l the sum of exp(score - m), o the sum of exp(score - m) v.
-    Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; tiled as in Dao et al. 2022 (arXiv:2205.14135), alg. 1.
+    After any number of blocks m is the largest score seen, l the sum of exp(score - m),
+    o the sum of exp(score - m) v. Sources: m and l, Milakov & Gimelshein 2018 (arXiv:1805.02867);
+    o, Rabe & Staats 2021 (arXiv:2112.05682); in tiles, Dao et al. 2022 (arXiv:2205.14135), alg. 1.
 
     block    keys per block; shapes and causal as in `attention`
-    returns  out (batch, heads, T, E); lse (batch, heads, T), the log of the sum of exponentials, -inf where nothing is seen
+    returns  out (batch, heads, T, E); lse (batch, heads, T), the log of the sum of exponentials,
+             -inf where nothing is seen
     """
     B, H, T, D = q.shape
     S = k.shape[2]
@@ -71,7 +75,7 @@ def online_attention(q, k, v, block, causal=False):
 
 
 def sinusoid(position, C):
-    """Positions as waves: PE[t, 2i] = sin(p_t / 10000^(2i/C)), PE[t, 2i+1] = cos of the same (sec. 3.5).
+    """Positions as waves: PE[t, 2i] = sin(p_t / 10000^(2i/C)), PE[t, 2i+1] = cos of it (sec. 3.5).
 
     position (T,) float, C even; returns (T, C)
     """
@@ -84,10 +88,10 @@ def sinusoid(position, C):
 
 
 def rope(x, position, base=10000.0):
-    """Rotary positions: turn the pair (x_i, x_{i + D/2}) of step t by the angle (position + t) · base^(-2i/D).
+    """Rotary positions: turn (x_i, x_{i + D/2}) of step t by the angle (position + t) base^(-2i/D).
 
-    Then q_m · k_n depends on m - n alone. Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, which pairs neighbours
-    (x_2i, x_2i+1); pairing the halves is the same up to one fixed order of the columns.
+    Then q_m · k_n depends on m - n alone. Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, which
+    pairs neighbours (x_2i, x_2i+1); pairing the halves is the same up to the order of the columns.
 
     x         (..., T, D), D even; position: of the first step, int, or of each, (T,) int
     """
@@ -104,11 +108,15 @@ def rope(x, position, base=10000.0):
 
 
 def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, window=None):
-    """Several attentions side by side, each in D = C / heads channels (sec. 3.2.2), with rotary positions and a cache.
+    """Several attentions side by side, each in D = C / heads channels (sec. 3.2.2), with a cache.
+
+    Positions are rotary, so keys are cached as they were turned.
 
     x               (batch, T, C), the new steps; position: how many came before
-    W_qkv           (3C, C): rows of W^Q, then W^K, then W^V, heads one after another; W_out (C, C)
-    past_k, past_v  (batch, heads, S, D), rotated keys, and values, of the S = min(position, window) steps just before x
+    W_qkv           (3C, C): rows of W^Q, then W^K, then W^V, heads one after another
+    W_out           (C, C)
+    past_k, past_v  (batch, heads, S, D): turned keys, and values, of the S = min(position, window)
+                    steps just before x
     returns         y (batch, T, C); keys and values to keep: of the last `window` steps, or of all
     """
     B, T, C = x.shape
@@ -120,9 +128,9 @@ def multi_head(x, W_qkv, W_out, heads, past_k, past_v, position=0, causal=True, 
             projected[:, h] = x @ rows.T
     k = np.concatenate([past_k, rope(k, position)], axis=2)
     v = np.concatenate([past_v, v], axis=2)
-    heard = attention(rope(q, position), k, v, None, causal, window)
+    out = attention(rope(q, position), k, v, None, causal, window)
     y = np.zeros((B, T, C))
     for h in range(heads):
-        y += heard[:, h] @ W_out[:, h * D : (h + 1) * D].T
+        y += out[:, h] @ W_out[:, h * D : (h + 1) * D].T
     keep = slice(-window, None) if window else slice(None)
     return y, k[:, :, keep], v[:, :, keep]
