@@ -1,13 +1,16 @@
-"""Mamba and Mamba-2 as language models, with parallel and step mode; the selective scan in blocks that fit the cache.
+"""Mamba and Mamba-2 as language models, with parallel and step mode; the selective scan in blocks
+that fit the cache.
 
-Names and symbols are those of minilib/naive/mamba.py. Parameter names are those of the published checkpoints, so that
-`load_state_dict` takes their weights (without `lm_head.weight`, which is the embedding again).
+Names and symbols are those of minilib/naive/mamba.py. Names of parameters are those of the Mamba
+checkpoints that transformers reads (the files called -hf): `load_state_dict` takes their weights,
+less `lm_head.weight`, which is the embedding again. The files of the state-spaces/mamba repository
+call the embedding `backbone.embedding.weight`; rename it.
 """
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilib import twin
 from minilib.autograd import once_differentiable
@@ -20,38 +23,46 @@ try:
 except ImportError:
     cuda = None
 
+K = 4  # taps of the models' convolution, as published
+
+
+def _run_block(x, dt, At, B, h):
+    """States (Q, batch, N, D) of the Q steps of one block, and the decays that made them."""
+    decay = (dt[:, :, None] * At).exp_()
+    states = B[..., None] * (dt * x)[:, :, None]
+    for now, decay_t in zip(states.unbind(), decay.unbind(), strict=True):
+        h = now.addcmul_(decay_t, h)
+    return states, decay
+
+
+def _empty(like):
+    """Time first, as its model, but in memory batch first: what leaves is contiguous again."""
+    L, batch, channels = like.shape
+    return like.new_empty(batch, L, channels).transpose(0, 1)
+
 
 class _SelectiveScan(torch.autograd.Function):
-    """The recurrence in blocks of time; the L × D × N states exist for one block at a time only.
+    """The recurrence in blocks of Q steps; the states of one block exist at a time.
 
-    Kept for backward: the inputs and the state at each block's start. Backward computes a block's states again, then runs the
-    reversed recurrence G_t = dy_t C_t + exp(dt_{t+1} A) G_{t+1} through it. Inside, time comes first and channels last: (Q, B, N, D).
+    Kept for backward: the inputs and the state before each block. Backward makes the states of a
+    block again and runs the recurrence through it from behind. G_t, the gradient in h_t, is what
+    y_t and h_{t+1} send back: G_t = dy_t C_t + exp(dt_{t+1} A) G_{t+1}.
+    Inside, time comes first and channels last: states are (Q, batch, N, D), A is (N, D).
     """
-
-    @staticmethod
-    def _block(x, dt, At, B, h):
-        """States (Q, batch, N, D) of one block and the decays that made them."""
-        decay = (dt[:, :, None] * At).exp_()
-        states = B[..., None] * (dt * x)[:, :, None]
-        for now, d in zip(states.unbind(), decay.unbind(), strict=True):
-            h = now.addcmul_(d, h)
-        return states, decay
 
     @staticmethod
     def forward(ctx, x, dt, A, B, C, D, h):
         x, dt, B, C = (t.transpose(0, 1).contiguous() for t in (x, dt, B, C))
         At, h = A.t().contiguous(), h.transpose(1, 2)
-        L, batch, width = x.shape
-        Q = min(
-            64, max(8, 2**17 // (batch * width * len(At)))
-        )  # half a megabyte of float32 states stays in the cache
-        y, borders = torch.empty_like(x), x.new_empty(-(-L // Q), *h.shape)
-        for n, s in enumerate(range(0, L, Q)):
+        L = len(x)
+        Q = min(64, max(8, 2**17 // h.numel()))  # half a megabyte of float32 stays in the cache
+        y, borders = _empty(x), x.new_empty(-(-L // Q), *h.shape)
+        for n, start in enumerate(range(0, L, Q)):
             borders[n] = h
-            e = min(s + Q, L)
-            states, _ = _SelectiveScan._block(x[s:e], dt[s:e], At, B[s:e], h)
-            y[s:e] = (C[s:e, :, None] @ states).squeeze(2)
-            h = states[-1].clone()
+            block = slice(start, start + Q)
+            states, _ = _run_block(x[block], dt[block], At, B[block], h)
+            y[block] = (C[block][:, :, None] @ states).squeeze(2)  # Σ over n
+            h = states[-1].clone()  # not a view: the block's memory is free again
         ctx.save_for_backward(x, dt, At, B, C, D, borders)
         ctx.Q = Q
         return y.addcmul_(x, D).transpose(0, 1), h.transpose(1, 2)
@@ -61,140 +72,182 @@ class _SelectiveScan(torch.autograd.Function):
     def backward(ctx, dy, dh):
         x, dt, At, B, C, D, borders = ctx.saved_tensors
         dy = dy.transpose(0, 1).contiguous()
-        dx, ddt, dB, dC, dA = (
-            dy * D,
-            torch.empty_like(dt),
-            torch.empty_like(B),
-            torch.empty_like(C),
-            torch.zeros_like(At),
-        )
-        carry = dh.transpose(
-            1, 2
-        ).contiguous()  # what later steps send back to a block's last state
-        over_n = x.new_ones(1, len(At))
+        dx, ddt, dB, dC = (_empty(t) for t in (x, dt, B, C))
+        dx.copy_(dy).mul_(D)  # the way by the skip; that through the states is added below
+        dA, dD = torch.zeros_like(At), (dy * x).sum((0, 1))
+        from_later = dh.transpose(1, 2)  # what the steps behind a block send back to its last state
         for n in reversed(range(len(borders))):
-            part = slice(n * ctx.Q, (n + 1) * ctx.Q)
-            states, decay = _SelectiveScan._block(x[part], dt[part], At, B[part], borders[n])
-            dC[part] = (states @ dy[part][..., None]).squeeze(-1)
-            G = C[part][..., None] * dy[part][:, :, None]
-            G[-1] += carry
-            steps = list(zip(G.unbind(), decay.unbind(), strict=True))
-            for (now, _), (later, d) in zip(reversed(steps[:-1]), reversed(steps[1:]), strict=True):
-                now.addcmul_(d, later)
-            carry = decay[0] * G[0]
-            dB[part] = (G @ (dt[part] * x[part])[..., None]).squeeze(-1)
-            through = (B[part][:, :, None] @ G).squeeze(2)  # gradient of dt x
-            dx[part].addcmul_(through, dt[part])
-            decay[1:].mul_(states[:-1])
-            decay[0].mul_(borders[n])
-            W = decay.mul_(G)  # gradient of dt A
-            dA += (W * dt[part][:, :, None]).sum((0, 1))
-            ddt[part] = (over_n @ W.mul_(At)).squeeze(2).addcmul_(through, x[part])
-        dD = (dy * x).sum((0, 1))
-        return (
-            dx.transpose(0, 1),
-            ddt.transpose(0, 1),
-            dA.t(),
-            dB.transpose(0, 1),
-            dC.transpose(0, 1),
-            dD,
-            carry.transpose(1, 2),
-        )
+            block = slice(n * ctx.Q, (n + 1) * ctx.Q)
+            x_n, dt_n, B_n, C_n, dy_n = (t[block] for t in (x, dt, B, C, dy))
+            states, decay = _run_block(x_n, dt_n, At, B_n, borders[n])
+
+            G = C_n[..., None] * dy_n[:, :, None]
+            G[-1] += from_later
+            G_at, decay_at = G.unbind(), decay.unbind()
+            for t in reversed(range(len(G) - 1)):
+                G_at[t].addcmul_(decay_at[t + 1], G_at[t + 1])
+
+            # y_t = Σ_n C_t h_t and h_t = … + B_t (dt_t x_t): sums over n and d are matrix products
+            dC[block] = (states @ dy_n[..., None]).squeeze(-1)  # Σ over d
+            dB[block] = (G @ (dt_n * x_n)[..., None]).squeeze(-1)  # Σ over d
+            through = (B_n[:, :, None] @ G).squeeze(2)  # gradient in dt_t x_t, Σ over n
+            dx[block].addcmul_(through, dt_n)
+
+            # h_t = exp(dt_t A) h_{t-1} + …: the decays are read for the last time and overwritten
+            sent = decay.mul_(G)  # gradient in h_{t-1}
+            from_later = sent[0].clone()
+            in_exponent = sent  # gradient in dt_t A, that in h_{t-1} times h_{t-1}
+            in_exponent[0].mul_(borders[n])
+            in_exponent[1:].mul_(states[:-1])
+            dA += (in_exponent * dt_n[:, :, None]).sum((0, 1))
+            ddt[block] = in_exponent.mul_(At).sum(2).addcmul_(through, x_n)
+        dx, ddt, dB, dC = (t.transpose(0, 1) for t in (dx, ddt, dB, dC))
+        return dx, ddt, dA.t(), dB, dC, dD, from_later.transpose(1, 2)
 
 
 @twin(naive.selective_scan)
-def selective_scan(x, dt, A, B, C, D, h):
-    """h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t, y_t = C_t h_t + D x_t (Gu & Dao 2023, arXiv:2312.00752, alg. 2).
+def selective_scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor]:
+    """h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t, y_t = C_t h_t + D x_t (arXiv:2312.00752, alg. 2).
 
-    x, dt    (batch, L, D); A (D, N), negative; B, C (batch, L, N); D (D,)
+    x, dt    (batch, L, D); A (D, N), negative; B, C (batch, L, N); D (D,); no size is 0
     h        (batch, D, N), the state before the first step
     returns  y (batch, L, D) and the state after the last step
-    Memory for backward: the inputs and one state per block, where autograd on a loop keeps every state.
-    Raises ValueError for shapes that do not fit.
+    All of one dtype; on a GPU x, dt, B and C may be of 16 bits beside A, D and h of 32.
+    Memory for backward: the inputs and one state per block; autograd on a loop keeps every state.
+    Raises ValueError for shapes that do not fit and TypeError for dtypes that do not.
     """
+    _check_scan(x, dt, A, B, C, D, h)
+    scan = cuda.SelectiveScan if cuda and x.is_cuda else _SelectiveScan
+    return scan.apply(x, dt, A, B, C, D, h)
+
+
+def _check_scan(x, dt, A, B, C, D, h):
+    """Raise unless these are arguments of `selective_scan`."""
+    if x.dim() != 3 or 0 in x.shape or 0 in A.shape:
+        raise ValueError(
+            "x must have shape (batch, L, D) and A (D, N), all at least 1, "
+            f"got {tuple(x.shape)} and {tuple(A.shape)}"
+        )
     batch, L, width = x.shape
     N = A.shape[-1]
     wanted = {
-        "dt": (batch, L, width),
-        "A": (width, N),
-        "B": (batch, L, N),
-        "C": (batch, L, N),
-        "D": (width,),
-        "h": (batch, width, N),
+        "dt": (dt, (batch, L, width)),
+        "A": (A, (width, N)),
+        "B": (B, (batch, L, N)),
+        "C": (C, (batch, L, N)),
+        "D": (D, (width,)),
+        "h": (h, (batch, width, N)),
     }
-    for (name, shape), value in zip(wanted.items(), (dt, A, B, C, D, h), strict=True):
-        if tuple(value.shape) != shape:
-            raise ValueError(
-                f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {tuple(value.shape)}"
-            )
-    return (cuda.SelectiveScan if cuda and x.is_cuda else _SelectiveScan).apply(
-        x, dt, A, B, C, D, h
-    )
+    for name, (value, shape) in wanted.items():
+        got = tuple(value.shape)
+        if got != shape:
+            raise ValueError(f"{name} must have shape {shape} beside x {tuple(x.shape)}, got {got}")
+    read, state = {t.dtype for t in (x, dt, B, C)}, {t.dtype for t in (A, D, h)}
+    if len(read) > 1 or len(state) > 1 or (read != state and not x.is_cuda):
+        kinds = {name: value.dtype for name, (value, _) in {"x": (x, ()), **wanted}.items()}
+        raise TypeError(f"x, dt, A, B, C, D and h must have one dtype, got {kinds}")
 
 
 @twin(naive.causal_conv1d)
-def causal_conv1d(x, weight, bias, before):
-    """Each channel with its own K taps: x (batch, L, D), weight (D, 1, K), before (batch, K - 1, D) the inputs before x -> (batch, L, D)."""
+def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor) -> Tensor:
+    """Each channel convolved with its own K taps.
+
+    x        (batch, L, D); weight (D, 1, K); bias (D,)
+    before   (batch, K - 1, D), the inputs before x
+    returns  (batch, L, D)
+    K multiplications of whole sequences: on a CPU they beat a depthwise convolution.
+    """
     K, L = weight.shape[2], x.shape[1]
     seen = torch.cat([before, x], dim=1)
     out = bias + weight[:, 0, 0] * seen[:, :L]
-    for k in range(
-        1, K
-    ):  # K multiplications of whole sequences beat a depthwise convolution on CPU
+    for k in range(1, K):
         out = torch.addcmul(out, weight[:, 0, k], seen[:, k : k + L])
     return out
 
 
+class CausalConv1d(nn.Conv1d):
+    """`causal_conv1d` with a state: the last K - 1 inputs, (batch, K - 1, channels)."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, K, groups=channels)
+
+    def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        last = torch.cat([before, x[:, 1 - K :]], dim=1)[:, 1 - K :]
+        return causal_conv1d(x, self.weight, self.bias, before), last.clone()
+
+
+class TiedEmbedding(nn.Embedding):
+    """A table of symbols that is used twice: ids -> rows, and channels -> a logit for each row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.t() if x.is_floating_point() else super().forward(x)
+
+
 def _log_uniform_steps(n):
-    """Biases whose softplus is a step size drawn log-uniformly from 0.001 to 0.1, as the paper starts (sec. 3.6)."""
+    """Biases whose softplus is a step size, log-uniform from 0.001 to 0.1 (the paper, sec. 3.6)."""
     dt = torch.exp(torch.rand(n) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
     return dt + torch.log(-torch.expm1(-dt))  # the inverse of softplus
 
 
-class Mixer(nn.Module):
-    """Mamba's block without norm and residual. State: (inputs of the convolution (batch, K - 1, D), h (batch, D, N))."""
+# Under autocast the Linear layers answer in 16 bits. `.to(before)` brings their answers back to the
+# dtype of the state: a recurrence of 16 bits would lose what it adds up over many steps.
 
-    def __init__(self, width, state, layers):
+
+class Mixer(nn.Module):
+    """Mamba's block without norm and residual.
+
+    State: (inputs of the convolution (batch, K - 1, D), h (batch, D, N)).
+    """
+
+    def __init__(self, width: int, state: int, layers: int):
         super().__init__()
         D, R = 2 * width, -(-width // 16)
         self.in_proj = nn.Linear(width, 2 * D, bias=False)
-        self.conv1d = nn.Conv1d(D, D, 4, groups=D)
+        self.conv1d = CausalConv1d(D)
         self.x_proj = nn.Linear(D, R + 2 * state, bias=False)
         self.dt_proj = nn.Linear(R, D)
         self.A_log = nn.Parameter(torch.arange(1, state + 1).log().repeat(D, 1))
         self.D = nn.Parameter(torch.ones(D))
         self.out_proj = nn.Linear(D, width, bias=False)
+        self.sizes = D, state, R
         with torch.no_grad():
             self.dt_proj.bias.copy_(_log_uniform_steps(D))
             self.out_proj.weight.div_(math.sqrt(layers))
 
-    def init_state(self, batch_size):
-        D, N = self.A_log.shape
-        return self.D.new_zeros(batch_size, 3, D), self.D.new_zeros(batch_size, D, N)
+    def init_state(self, batch_size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Zeros on the device and in the dtype of `like`."""
+        D, N, _ = self.sizes
+        return like.new_zeros(batch_size, K - 1, D), like.new_zeros(batch_size, D, N)
 
-    def forward(self, u, state):
+    def forward(self, u: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+        """u (batch, L, width), state -> (batch, L, width), state."""
         before, h = state
-        D, N = self.A_log.shape
+        D, N, R = self.sizes
         x, z = self.in_proj(u).to(before).chunk(2, dim=-1)
-        after = torch.cat([before, x], dim=1)[:, -3:]
-        x = nn.functional.silu(causal_conv1d(x, self.conv1d.weight, self.conv1d.bias, before))
-        low, B, C = self.x_proj(x).to(x).split([self.dt_proj.in_features, N, N], dim=-1)
-        dt = nn.functional.softplus(self.dt_proj(low).to(x))
+        x, before = self.conv1d(x, before)
+        x = nn.functional.silu(x)
+        low, B, C = self.x_proj(x).to(before).split([R, N, N], dim=-1)
+        dt = nn.functional.softplus(self.dt_proj(low).to(before))
         y, h = selective_scan(x, dt, -self.A_log.exp(), B, C, self.D, h)
-        return self.out_proj(y * nn.functional.silu(z)), (after, h)
+        return self.out_proj(y * nn.functional.silu(z)), (before, h)
 
 
 class Mixer2(nn.Module):
-    """Mamba-2's block: one decay per head. State: (inputs of the convolution (batch, K - 1, D + 2N), S (batch, heads, N, D / heads))."""
+    """Mamba-2's block: one decay per head.
 
-    def __init__(self, width, state, layers, heads):
+    State: (inputs of the convolution (batch, K - 1, D + 2N), S (batch, heads, N, D / heads)).
+    """
+
+    def __init__(self, width: int, state: int, layers: int, heads: int):
         super().__init__()
         D = 2 * width
         if D % heads:
             raise ValueError(f"heads must divide the {D} channels, got {heads}")
         self.sizes = D, state, heads
         self.in_proj = nn.Linear(width, 2 * D + 2 * state + heads, bias=False)
-        self.conv1d = nn.Conv1d(D + 2 * state, D + 2 * state, 4, groups=D + 2 * state)
+        self.conv1d = CausalConv1d(D + 2 * state)
         self.dt_bias = nn.Parameter(_log_uniform_steps(heads))
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
         self.D = nn.Parameter(torch.ones(heads))
@@ -203,66 +256,77 @@ class Mixer2(nn.Module):
         with torch.no_grad():
             self.out_proj.weight.div_(math.sqrt(layers))
 
-    def init_state(self, batch_size):
+    def init_state(self, batch_size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Zeros on the device and in the dtype of `like`."""
         D, N, heads = self.sizes
-        return self.D.new_zeros(batch_size, 3, D + 2 * N), self.D.new_zeros(
-            batch_size, heads, N, D // heads
-        )
+        S = like.new_zeros(batch_size, heads, N, D // heads)
+        return like.new_zeros(batch_size, K - 1, D + 2 * N), S
 
-    def forward(self, u, state):
+    def forward(self, u: Tensor, state: tuple) -> tuple[Tensor, tuple]:
+        """u (batch, L, width), state -> (batch, L, width), state."""
         before, S = state
         D, N, heads = self.sizes
         z, xBC, dt = self.in_proj(u).to(before).split([D, D + 2 * N, heads], dim=-1)
-        after = torch.cat([before, xBC], dim=1)[:, -3:]
-        x, B, C = nn.functional.silu(
-            causal_conv1d(xBC, self.conv1d.weight, self.conv1d.bias, before)
-        ).split([D, N, N], dim=-1)
-        dt = nn.functional.softplus(dt + self.dt_bias)
+        xBC, before = self.conv1d(xBC, before)
+        x, B, C = nn.functional.silu(xBC).split([D, N, N], dim=-1)
         x = x.unflatten(-1, (heads, -1))
+        dt = nn.functional.softplus(dt + self.dt_bias)
         y, S = ssd(x * dt[..., None], -dt * self.A_log.exp(), B, C, S)
         y = (y + self.D[:, None] * x).flatten(2)
-        return self.out_proj(self.norm(y * nn.functional.silu(z))), (after, S)
+        return self.out_proj(self.norm(y * nn.functional.silu(z))), (before, S)
 
 
 @twin(naive.mamba)
 class Mamba(LanguageModel):
-    """Embedding (used again as output), blocks with RMS norm and residual; the state has one size however long the text.
+    """Embedding (again as output), blocks with RMS norm and residual; the state never grows.
 
     vocab_size  symbols; MambaByte is this model with 256
     width       channels between blocks, twice as many inside
     layers      blocks
-    state       N, numbers a channel remembers
-    heads       None: Mamba's selective scan. A number that divides 2 · width: Mamba-2's blocks with as many decays
+    state       N, numbers that a channel remembers
+    heads       None: Mamba's selective scan. A number that divides 2 · width: Mamba-2's blocks with
+                as many decays
     """
 
-    def __init__(self, vocab_size=256, width=128, layers=4, state=16, heads=None):
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        width: int = 128,
+        layers: int = 4,
+        state: int = 16,
+        heads: int | None = None,
+    ):
         super().__init__()
-        if min(vocab_size, width, layers, state) < 1:
+        sizes = vocab_size, width, layers, state
+        if min(sizes) < 1:
             raise ValueError(
-                f"vocab_size, width, layers and state must be 1 or more, got {vocab_size}, {width}, {layers}, {state}"
+                "vocab_size, width, layers and state must be 1 or more, "
+                f"got {', '.join(map(str, sizes))}"
             )
         self.vocab_size = vocab_size
         make = lambda: Mixer2(width, state, layers, heads) if heads else Mixer(width, state, layers)
+        norm = lambda: nn.RMSNorm(width, eps=1e-5)
         self.backbone = nn.Module()
-        self.backbone.embeddings = nn.Embedding(vocab_size, width)
+        self.backbone.embeddings = TiedEmbedding(vocab_size, width)
         self.backbone.layers = nn.ModuleList(
-            nn.ModuleDict({"norm": nn.RMSNorm(width, eps=1e-5), "mixer": make()})
-            for _ in range(layers)
+            nn.ModuleDict({"norm": norm(), "mixer": make()}) for _ in range(layers)
         )
-        self.backbone.norm_f = nn.RMSNorm(width, eps=1e-5)
-        nn.init.normal_(
-            self.backbone.embeddings.weight, std=0.02
-        )  # tied: the first logits are near 0, the first bet near uniform
+        self.backbone.norm_f = norm()
+        # tied: the first logits are near 0, the first bet is near uniform
+        nn.init.normal_(self.backbone.embeddings.weight, std=0.02)
+        # knows device and dtype of a fresh state; no part of the checkpoint
+        self.register_buffer("like", torch.zeros(()), persistent=False)
 
-    def init_state(self, batch_size):
+    def init_state(self, batch_size: int) -> tuple:
         """(inputs of the convolution, state of the recurrence) of each layer, all zero."""
-        return tuple(layer["mixer"].init_state(batch_size) for layer in self.backbone.layers)
+        layers = self.backbone.layers
+        return tuple(layer["mixer"].init_state(batch_size, self.like) for layer in layers)
 
-    def extend(self, ids, state):
+    def extend(self, ids: Tensor, state: tuple) -> tuple[Tensor, tuple]:
         check_ids(ids, self.vocab_size, dims=2)
         u, after = self.backbone.embeddings(ids), []
-        for layer, old in zip(self.backbone.layers, state, strict=True):
-            y, new = layer["mixer"](layer["norm"](u), old)
+        for layer, before in zip(self.backbone.layers, state, strict=True):
+            y, new = layer["mixer"](layer["norm"](u), before)
             u = u + y
             after.append(new)
-        return self.backbone.norm_f(u) @ self.backbone.embeddings.weight.t(), tuple(after)
+        return self.backbone.embeddings(self.backbone.norm_f(u)), tuple(after)

@@ -1,4 +1,4 @@
-"""Linear recurrences: by hand, by five roads of one length, where careless tricks overflow, and refusals."""
+"""Linear recurrences: by hand, by five roads, where careless tricks overflow, and refusals."""
 
 import math
 
@@ -37,9 +37,8 @@ def test_every_road_leads_to_the_same_states(road, L):
     rng = np.random.default_rng(L)
     a, b = rng.uniform(0, 1.1, size=L), rng.normal(size=L)
     h, _, _ = ROADS[road](a, b)
-    np.testing.assert_allclose(
-        h, naive.scan(a[None], b[None], np.zeros(1))[0], rtol=1e-12, atol=1e-12
-    )
+    wanted = naive.scan(a[None], b[None], np.zeros(1))[0]
+    np.testing.assert_allclose(h, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_combination_is_associative_and_order_matters():
@@ -61,7 +60,7 @@ def test_work_and_depth_are_those_of_the_formulas(m):
 
 
 class Span:
-    """The steps first … last in one. Stands for a decay: only neighbours may be combined, and only in order."""
+    """The steps first … last in one. Stands for a decay: combines with its neighbour, in order."""
 
     def __init__(self, first, last, depth=0):
         self.first, self.last, self.depth = first, last, depth
@@ -71,14 +70,10 @@ class Span:
         return Span(earlier.first, self.last, 1 + max(earlier.depth, self.depth))
 
 
-@pytest.mark.parametrize(
-    "road",
-    [
-        naive.scan_sequential,
-        naive.scan_hillis_steele,
-        *(lambda a, b, Q=Q: naive.scan_chunked(a, b, Q) for Q in (1, 2, 3, 4, 16, 99)),
-    ],
-)
+CHUNKED = [lambda a, b, Q=Q: naive.scan_chunked(a, b, Q) for Q in (1, 2, 3, 4, 16, 99)]
+
+
+@pytest.mark.parametrize("road", [naive.scan_sequential, naive.scan_hillis_steele, *CHUNKED])
 @pytest.mark.parametrize("L", [1, 2, 5, 16, 23])
 def test_work_and_depth_are_those_of_who_waits_for_whom(road, L, monkeypatch):
     made = []
@@ -96,49 +91,50 @@ def test_work_and_depth_are_those_of_who_waits_for_whom(road, L, monkeypatch):
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_a_state_carried_between_two_calls_equals_one_call(L, width, seed):
     rng = np.random.default_rng(seed)
-    a, b, h = (
-        torch.tensor(x)
-        for x in (
-            rng.uniform(-1, 1, size=(2, L, width)),
-            rng.normal(size=(2, L, width)),
-            rng.normal(size=(2, width)),
-        )
-    )
+    a, b = rng.uniform(-1, 1, size=(2, L, width)), rng.normal(size=(2, L, width))
+    a, b, h = (torch.tensor(x) for x in (a, b, rng.normal(size=(2, width))))
     cut = int(rng.integers(0, L))
     whole = scan(a, b, h)
     if cut:
         first = scan(a[:, :cut], b[:, :cut], h)
-        torch.testing.assert_close(
-            torch.cat([first, scan(a[:, cut:], b[:, cut:], first[:, -1])], 1),
-            whole,
-            rtol=1e-12,
-            atol=1e-12,
-        )
+        second = scan(a[:, cut:], b[:, cut:], first[:, -1])
+        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_gradients_by_torchs_own_check(dtype):
-    a, b, h = (
-        0.5 * torch.randn(shape, dtype=dtype, requires_grad=True)
-        for shape in [(2, 5, 3), (2, 5, 3), (2, 3)]
-    )
+    shapes = [(2, 5, 3), (2, 5, 3), (2, 3)]
+    a, b, h = (0.5 * torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
     assert torch.autograd.gradcheck(scan, (a, b, h))
 
 
-def test_gradient_equals_that_of_a_plain_loop():
-    a, b, h = (
-        torch.rand(shape, dtype=torch.float64, requires_grad=True)
-        for shape in [(2, 40, 3), (2, 40, 3), (2, 3)]
-    )
+def scan_inputs(L, *channels):
+    shapes = [(2, L, *channels), (2, L, *channels), (2, *channels)]
+    return [torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("L", [1, 2, 3, 40, 49])  # no, some and many chunks; a rest, and none
+@pytest.mark.parametrize("channels", [(3,), (2, 300)])  # side by side, and step by step
+def test_gradient_equals_that_of_a_plain_loop(L, channels):
+    a, b, h = scan_inputs(L, *channels)
     rows, state = [], h
     for decay, put in zip(a.unbind(1), b.unbind(1), strict=True):
         state = decay * state + put
         rows.append(state)
-    weight = torch.randn(2, 40, 3, dtype=torch.float64)
+    weight = torch.randn(b.shape, dtype=torch.float64)
     wanted = torch.autograd.grad((torch.stack(rows, 1) * weight).sum(), (a, b, h))
-    for got, want in zip(
-        torch.autograd.grad((scan(a, b, h) * weight).sum(), (a, b, h)), wanted, strict=True
-    ):
+    found = torch.autograd.grad((scan(a, b, h) * weight).sum(), (a, b, h))
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_compiles_in_one_graph_with_its_backward():
+    inputs = scan_inputs(20, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(scan, fullgraph=True, backend="aot_eager")
+    wanted = torch.autograd.grad(scan(*inputs).square().sum(), inputs)
+    found = torch.autograd.grad(compiled(*inputs).square().sum(), inputs)
+    for got, want in zip(found, wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
@@ -156,41 +152,48 @@ def test_a_hundred_thousand_steps_in_float32():
     b = torch.randn(1, 100_000, 4, generator=generator, dtype=torch.float64)
     exact, single = scan(a, b, b[:, 0]), scan(a.float(), b.float(), b[:, 0].float())
     assert torch.isfinite(single).all()
-    assert (
-        (single - exact).abs().max() < 1e-4 * exact.abs().max()
-    )  # rounding of a itself costs 6e-8 a step over a memory of 2,000
+    # rounding of a itself costs 6e-8 a step over a memory of 2,000
+    assert (single - exact).abs().max() < 1e-4 * exact.abs().max()
 
 
 def test_segsum_does_not_cancel():
     log_a = torch.tensor([-1e4, -1.0, -2.0])
     assert segsum(log_a)[2].tolist() == [-3.0, -2.0, 0.0]
-    running = log_a.cumsum(0)
-    assert (running[2] - running[1]).item() == -2.0 and segsum(log_a)[0].tolist() == [
-        0.0,
-        -math.inf,
-        -math.inf,
-    ]
+    assert segsum(log_a)[0].tolist() == [0.0, -math.inf, -math.inf]
     far = torch.tensor([-1e8, -1.0])
-    assert (
-        segsum(far)[1, 0] == -1 and far.cumsum(0).diff() != -1
-    )  # the difference of running sums has lost it
+    assert segsum(far)[1, 0] == -1
+    assert far.cumsum(0).diff() != -1  # the difference of running sums has lost it
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
-def test_ssd_in_any_chunks_is_the_recurrence(chunk):
-    torch.manual_seed(0)
-    x, B, C = (torch.randn(2, 7, *s, dtype=torch.float64) for s in [(3, 4), (5,), (5,)])
-    log_a, S = (
-        -torch.rand(2, 7, 3, dtype=torch.float64),
-        torch.randn(2, 3, 5, 4, dtype=torch.float64),
-    )
-    y, last = ssd(x, log_a, B, C, S, chunk)
-    for t in range(7):
-        S = log_a[:, t].exp()[..., None, None] * S + B[:, t, None, :, None] * x[:, t, :, None]
-        torch.testing.assert_close(
-            y[:, t], torch.einsum("bn,bhnp->bhp", C[:, t], S), rtol=1e-12, atol=1e-12
-        )
-    torch.testing.assert_close(last, S, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("chunk", [1, 2, 4, 5, 8, 64])
+@pytest.mark.parametrize("L", [7, 8])  # with a rest, without one, and shorter than the chunk
+def test_ssd_in_any_chunks_is_the_definition(chunk, L):
+    rng = np.random.default_rng(L)
+    noise = lambda *shape: rng.normal(size=shape)
+    arrays = [noise(2, L, 3, 4), -rng.random((2, L, 3)), noise(2, L, 5), noise(2, L, 5)]
+    arrays.append(noise(2, 3, 5, 4))
+    inputs = [torch.tensor(array, requires_grad=True) for array in arrays]
+    outputs = ssd(*inputs, chunk)
+    for got, want in zip(outputs, naive.ssd(*arrays), strict=True):
+        np.testing.assert_allclose(got.detach(), want, rtol=1e-12, atol=1e-12)
+
+    # gradients of a random projection, along random directions, by central differences
+    weights = [noise(*out.shape) for out in outputs]
+    project = lambda w, outs: sum((x * y).sum() for x, y in zip(w, outs, strict=True))
+    total = project([torch.tensor(w) for w in weights], outputs)
+    gradients = torch.autograd.grad(total, inputs)
+    for i, gradient in enumerate(gradients):
+        direction, step = noise(*arrays[i].shape), 1e-6
+        moved = [[*arrays[:i], arrays[i] + s * direction, *arrays[i + 1 :]] for s in (step, -step)]
+        high, low = (project(weights, naive.ssd(*case)) for case in moved)
+        want = (high - low) / (2 * step)
+        assert (gradient.numpy() * direction).sum() == pytest.approx(want, rel=1e-6, abs=1e-6)
+
+
+def test_the_state_after_ssd_holds_its_own_numbers_only():
+    x, log_a, B, C = (torch.zeros(1, 500, *shape) for shape in [(2, 3), (2,), (4,), (4,)])
+    _, S = ssd(x, log_a, B, C, torch.zeros(1, 2, 4, 3))
+    assert S.untyped_storage().nbytes() == S.nbytes
 
 
 def test_bad_input_is_named():
@@ -203,26 +206,11 @@ def test_bad_input_is_named():
         scan(one, one, torch.ones(3))
     with pytest.raises(TypeError, match="one dtype"):
         scan(one, one.double(), torch.ones(2))
+    shapes = lambda L: [(2, L, 1, 1), (2, L, 1), (2, L, 2), (2, L, 2), (2, 1, 2, 1)]
+    arguments = lambda L: [torch.zeros(shape) for shape in shapes(L)]
+    x, _, B, C, S = of_three = arguments(3)
     with pytest.raises(ValueError, match=r"log_a must have shape \(2, 3, 1\)"):
-        ssd(
-            torch.ones(2, 3, 1, 1),
-            torch.ones(2, 3),
-            torch.ones(2, 3, 2),
-            torch.ones(2, 3, 2),
-            torch.ones(2, 1, 2, 1),
-        )
-    arguments = lambda L: [
-        torch.ones(2, L, 1, 1),
-        torch.zeros(2, L, 1),
-        torch.ones(2, L, 2),
-        torch.ones(2, L, 2),
-        torch.ones(2, 1, 2, 1),
-    ]
-    for bad in [
-        (*arguments(0), 4),
-        (*arguments(3), 0),
-        (*arguments(3), -1),
-        (torch.ones(2, 3), *arguments(3)[1:]),
-    ]:
+        ssd(x, one, B, C, S)
+    for bad in [(*arguments(0), 4), (*of_three, 0), (*of_three, -1), (one, *of_three[1:])]:
         with pytest.raises(ValueError, match="L ≥ 1"):
             ssd(*bad)

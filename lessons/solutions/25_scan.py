@@ -7,9 +7,8 @@ from minilib.naive import scan as naive
 
 
 def my_backward(a, h0, h, d):
-    later = np.concatenate(
-        [a[:, 1:], np.zeros((len(a), 1))], axis=1
-    )  # the decay from t to t + 1; nothing comes from behind the end
+    # the decay from t to t + 1; nothing comes from behind the end
+    later = np.concatenate([a[:, 1:], np.zeros((len(a), 1))], axis=1)
     G = naive.scan(later[:, ::-1], d[:, ::-1], np.zeros(len(a)))[:, ::-1]
     before = np.concatenate([h0[:, None], h[:, :-1]], axis=1)
     return G * before, G, a[:, 0] * G[:, 0]
@@ -46,5 +45,6 @@ def my_work_and_depth(L, Q):
     return inside + told, first - 1 + chunks - 1
 
 
-# Exercise 4: a pole closer to the circle hears a period more exactly, but must listen for longer, about 1 / (1 - r) bytes, before it
-# answers, and forgives no irregular line; one further away answers at once, to many periods.
+# Exercise 4: a pole closer to the circle hears a period more exactly. But it must
+# listen for longer, about 1 / (1 - r) bytes, before it answers, and it forgives no
+# irregular line. A pole further away answers at once, to many periods.

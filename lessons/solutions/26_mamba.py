@@ -15,17 +15,14 @@ def my_step(params, before, h, u):
     D, N = params["A_log"].shape
     R = params["dt_proj.weight"].shape[1]
     x, z = np.split(u @ params["in_proj.weight"].T, 2, axis=1)
-    seen = np.concatenate(
-        [before, x[:, None]], axis=1
-    )  # the last four inputs, the newest last
+    # the last four inputs, the newest last
+    seen = np.concatenate([before, x[:, None]], axis=1)
     x = (seen * params["conv1d.weight"][:, 0].T).sum(1) + params["conv1d.bias"]
     x = x * sigmoid(x)
     low, B, C = np.split(x @ params["x_proj.weight"].T, [R, R + N], axis=1)
     dt = np.logaddexp(0, low @ params["dt_proj.weight"].T + params["dt_proj.bias"])
-    h = (
-        np.exp(-dt[..., None] * np.exp(params["A_log"])) * h
-        + (dt * x)[..., None] * B[:, None]
-    )
+    decay = np.exp(-dt[..., None] * np.exp(params["A_log"]))
+    h = decay * h + (dt * x)[..., None] * B[:, None]
     y = (h * C[:, None]).sum(-1) + params["D"] * x
     return (y * z * sigmoid(z)) @ params["out_proj.weight"].T, seen[:, 1:], h
 
@@ -33,25 +30,19 @@ def my_step(params, before, h, u):
 def step_of_the_twin(params, before, h, u):
     block = Mixer(u.shape[1], h.shape[2], 1).double()
     block.load_state_dict({name: torch.tensor(value) for name, value in params.items()})
+    state = torch.tensor(before), torch.tensor(h)
     with torch.no_grad():
-        y, (before, h) = block(
-            torch.tensor(u)[:, None], (torch.tensor(before), torch.tensor(h))
-        )
+        y, (before, h) = block(torch.tensor(u)[:, None], state)
     return y[:, 0].numpy(), before.numpy(), h.numpy()
 
 
 def states(rng):
     for batch, width, N in [(1, 3, 1), (2, 5, 4)]:
-        params = {
-            name: rng.normal(size=tuple(p.shape))
-            for name, p in Mixer(width, N, 1).state_dict().items()
-        }
-        yield (
-            params,
-            rng.normal(size=(batch, 3, 2 * width)),
-            rng.normal(size=(batch, 2 * width, N)),
-            rng.normal(size=(batch, width)),
-        )
+        shapes = {name: p.shape for name, p in Mixer(width, N, 1).state_dict().items()}
+        params = {name: rng.normal(size=tuple(shape)) for name, shape in shapes.items()}
+        before = rng.normal(size=(batch, 3, 2 * width))
+        h = rng.normal(size=(batch, 2 * width, N))
+        yield params, before, h, rng.normal(size=(batch, width))
 
 
 def my_way_back(dt, A, C, dy):
@@ -59,9 +50,8 @@ def my_way_back(dt, A, C, dy):
     later = np.zeros(A.shape)
     for t in reversed(range(len(dt))):
         G[t] = dy[t][:, None] * C[t] + later
-        later = (
-            np.exp(dt[t][:, None] * A) * G[t]
-        )  # step t decays the state by its own dt
+        # step t decays the state by its own dt
+        later = np.exp(dt[t][:, None] * A) * G[t]
     return G
 
 
@@ -77,25 +67,20 @@ def way_back_by_autograd(dt, A, C, dy):
 
 def paths(rng):
     for L, D, N in [(1, 1, 1), (2, 3, 2), (9, 2, 4)]:
-        yield (
-            rng.random((L, D)),
-            -rng.random((D, N)),
-            rng.normal(size=(L, N)),
-            rng.normal(size=(L, D)),
-        )
+        dt, A = rng.random((L, D)), -rng.random((D, N))
+        yield dt, A, rng.normal(size=(L, N)), rng.normal(size=(L, D))
 
 
 def numbers(state):
-    return (
-        state.numel()
-        if isinstance(state, torch.Tensor)
-        else sum(numbers(part) for part in state)
-        if isinstance(state, tuple)
-        else 0
-    )
+    if isinstance(state, tuple):
+        return sum(numbers(part) for part in state)
+    return state.numel() if isinstance(state, torch.Tensor) else 0
 
 
 def my_memory(width, layers, N):
-    return (
-        layers * 2 * width * (3 + N)
-    )  # twice as many channels inside, each with three inputs and N numbers
+    # twice as many channels inside, each with three inputs and N numbers
+    return layers * 2 * width * (3 + N)
+
+
+def memory_of_the_twin(width, layers, N):
+    return numbers(Mamba(width=width, layers=layers, state=N).init_state(1))

@@ -2,7 +2,7 @@
 
 
 def selective_scan(rng):
-    """One step; odd sizes; several blocks; a state that is forgotten at once, and one that is never."""
+    """One step; odd sizes; several blocks; states forgotten at once, and never."""
     for B, L, D, N, size in [
         (1, 1, 1, 1, 1),
         (2, 7, 5, 3, 1),
@@ -11,28 +11,19 @@ def selective_scan(rng):
         (1, 6, 2, 2, 1e-9),
     ]:
         noise = lambda *shape: rng.normal(size=shape)
-        yield (
-            noise(B, L, D),
-            size * rng.random((B, L, D)),
-            -rng.random((D, N)) - 0.1,
-            noise(B, L, N),
-            noise(B, L, N),
-            noise(D),
-            noise(B, D, N),
-        )
+        x, dt, A = noise(B, L, D), size * rng.random((B, L, D)), -rng.random((D, N)) - 0.1
+        yield x, dt, A, noise(B, L, N), noise(B, L, N), noise(D), noise(B, D, N)
 
 
 def causal_conv1d(rng):
+    """One tap, which looks back at nothing; a text shorter than the taps; sizes all different."""
     for B, L, D, K in [(1, 1, 1, 1), (2, 1, 3, 4), (2, 7, 3, 4)]:
-        yield (
-            rng.normal(size=(B, L, D)),
-            rng.normal(size=(D, 1, K)),
-            rng.normal(size=D),
-            rng.normal(size=(B, K - 1, D)),
-        )
+        noise = lambda *shape: rng.normal(size=shape)
+        yield noise(B, L, D), noise(D, 1, K), noise(D), noise(B, K - 1, D)
 
 
 def mamba(rng):
+    """One symbol; two layers; a width whose 16th part is no integer; Mamba-2; its smallest size."""
     for V, width, layers, N, heads, B, T in [
         (2, 3, 1, 1, None, 1, 1),
         (5, 4, 2, 3, None, 2, 7),
@@ -40,7 +31,5 @@ def mamba(rng):
         (5, 4, 2, 3, 2, 2, 7),
         (2, 2, 1, 1, 1, 1, 1),
     ]:
-        yield (
-            {"vocab_size": V, "width": width, "layers": layers, "state": N, "heads": heads},
-            rng.integers(V, size=(B, T)),
-        )
+        sizes = {"vocab_size": V, "width": width, "layers": layers, "state": N, "heads": heads}
+        yield sizes, rng.integers(V, size=(B, T))

@@ -1,15 +1,19 @@
 """A linear recurrence h_t = a_t h_{t-1} + b_t, by five roads: the definition.
 
-A pair (a, b) stands for the step h -> a h + b. Two steps in a row are again such a step, so pairs combine, and any algorithm for
-running sums computes h. Each scan takes lists (or arrays, time first) and returns h, the number of combinations it took, and its
-depth: the combinations that must wait for each other when all others run side by side.
+A pair (a, b) stands for the step h -> a h + b. Two steps in a row are again such a step, so pairs
+combine, and any algorithm for running sums computes h. Each scan takes lists (or arrays, time
+first) and returns h, the number of combinations it took, and its depth: how many combinations
+must wait for each other when all others run side by side.
 """
 
 import numpy as np
 
 
 def combine(first, second):
-    """One step after another: (a1, b1) then (a2, b2) is (a2 a1, a2 b1 + b2). Not commutative. Identity (1, 0)."""
+    """One step after another: (a1, b1) then (a2, b2) is (a2 a1, a2 b1 + b2).
+
+    Not commutative; the identity is (1, 0).
+    """
     (a1, b1), (a2, b2) = first, second
     return a2 * a1, a2 * b1 + b2
 
@@ -17,7 +21,8 @@ def combine(first, second):
 def scan(a, b, h):
     """h_t = a_t h_{t-1} + b_t along axis 1.
 
-    a, b     (batch, time, ...) real or complex; h (batch, ...) is the state before the first step
+    a, b     (batch, time, ...) real or complex
+    h        (batch, ...), the state before the first step
     returns  (batch, time, ...), the state after each step
     """
     out = np.zeros(b.shape, dtype=np.result_type(a, b, h))
@@ -36,22 +41,29 @@ def scan_sequential(a, b):
 
 
 def scan_hillis_steele(a, b):
-    """After round k each place holds the last 2^k steps (Hillis & Steele 1986): log L rounds, L log L combinations."""
-    pairs, count, depth, stride = list(zip(a, b, strict=True)), 0, 0, 1
+    """After round k each place holds the last 2^k steps (Hillis & Steele 1986).
+
+    log L rounds, L log L combinations.
+    """
+    pairs = list(zip(a, b, strict=True))
+    count, depth, stride = 0, 0, 1
     while stride < len(a):
-        pairs = pairs[:stride] + [
-            combine(pairs[t - stride], pairs[t]) for t in range(stride, len(a))
-        ]
-        count, depth, stride = count + len(a) - stride, depth + 1, 2 * stride
+        later = [combine(pairs[t - stride], pairs[t]) for t in range(stride, len(a))]
+        pairs = pairs[:stride] + later
+        count, depth, stride = count + len(later), depth + 1, 2 * stride
     return np.array([h for _, h in pairs]), count, depth
 
 
 def scan_blelloch(a, b):
-    """Up a tree and down again (Blelloch 1990, fig. 1.4): 2 log L rounds, 2 (L - 1) combinations, and L to make it inclusive."""
-    L = 1 << (len(a) - 1).bit_length()  # the next power of two, filled up with identities
+    """Up a tree and down again (Blelloch 1990, fig. 1.4).
+
+    2 log L rounds, 2 (L - 1) combinations, and L more for each step itself.
+    """
+    L = 1 << (len(a) - 1).bit_length()  # the next power of two, filled with identities
     one, zero = np.ones_like(a[0]), np.zeros_like(b[0])
     steps = [*zip(a, b, strict=True), *[(one, zero)] * (L - len(a))]
-    pairs, count, depth, stride = list(steps), 0, 0, 1
+    pairs = list(steps)
+    count, depth, stride = 0, 0, 1
     while stride < L:
         for t in range(2 * stride - 1, L, 2 * stride):
             pairs[t] = combine(pairs[t - stride], pairs[t])
@@ -65,35 +77,33 @@ def scan_blelloch(a, b):
             pairs[t - stride], pairs[t] = prefix, combine(prefix, left)
             count += 1
         depth += 1
-    h = [combine(before, step)[1] for before, step in zip(pairs, steps, strict=True)][: len(a)]
-    return np.array(h), count + L, depth + 1
+    h = [combine(before, step)[1] for before, step in zip(pairs, steps, strict=True)]
+    return np.array(h[: len(a)]), count + L, depth + 1
 
 
 def scan_chunked(a, b, Q):
-    """Each chunk of Q steps on its own, then the chunks' totals one after another, then each chunk is told what came before it."""
-    starts = range(0, len(a), Q)
+    """Each chunk of Q steps on its own, then from chunk to chunk, the total before it."""
     chunks, count = [], 0
-    for s in starts:
-        pairs = [(a[s], b[s])]
-        for t in range(s + 1, min(s + Q, len(a))):
+    for start in range(0, len(a), Q):
+        pairs = [(a[start], b[start])]
+        for t in range(start + 1, min(start + Q, len(a))):
             pairs.append(combine(pairs[-1], (a[t], b[t])))
             count += 1
         chunks.append(pairs)
-    h, before = [], None
-    for pairs in chunks:
-        told = pairs if before is None else [combine(before, pair) for pair in pairs]
-        count += 0 if before is None else len(pairs)
-        before = told[-1]
-        h += [value for _, value in told]
-    return (
-        np.array(h),
-        count,
-        min(Q, len(a)) - 1 + len(starts) - 1,
-    )  # a chunk's last step and the others are told at once
+    whole = chunks[0]
+    for pairs in chunks[1:]:
+        before = whole[-1]
+        whole = whole + [combine(before, pair) for pair in pairs]
+        count += len(pairs)
+    depth = min(Q, len(a)) - 1 + len(chunks) - 1  # a chunk's steps get it at once
+    return np.array([h for _, h in whole]), count, depth
 
 
 def segsum(log_a):
-    """(L,) -> (L, L): entry i, j is the sum of log_a[j + 1 .. i], the log of what is left at i of a state at j; -inf for j > i."""
+    """(L,) -> (L, L): entry i, j is the sum of log_a[j + 1 .. i], and -inf for j > i.
+
+    It is the log of what is left at step i of a state at step j.
+    """
     L = len(log_a)
     out = np.full((L, L), -np.inf)
     for i in range(L):
@@ -103,11 +113,11 @@ def segsum(log_a):
 
 
 def ssd(x, log_a, B, C, S):
-    """The recurrence S_t = a_t S_{t-1} + B_t x_tᵀ, y_t = C_tᵀ S_t with one decay per head, as one lower-triangular matrix.
+    """S_t = a_t S_{t-1} + B_t x_tᵀ, y_t = C_tᵀ S_t, one decay per head, as one triangular matrix.
 
     Source: Dao & Gu 2024 (arXiv:2405.21060), sec. 3: y = (M ∘ C Bᵀ) x with M_ij = a_{j+1} … a_i.
 
-    x        (batch, L, heads, P); log_a (batch, L, heads), ≤ 0; B, C (batch, L, N), shared by the heads
+    x        (batch, L, heads, P); log_a (batch, L, heads), ≤ 0; B, C (batch, L, N) for all heads
     S        (batch, heads, N, P), the state before the first step
     returns  y (batch, L, heads, P) and the state after the last step
     """
