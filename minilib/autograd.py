@@ -1,6 +1,7 @@
-"""The same gradients by torch's engine, so that the one in minilib/naive/autograd.py can be checked on any expression.
+"""The same gradients by torch's engine, so that the definition's can be checked on any expression.
 
-Names are those of minilib/naive/autograd.py, which holds the engine itself, the numeric gradient and the gradient check.
+Names are those of minilib/naive/autograd.py, which holds the engine itself, the numeric gradient
+and the gradient check.
 """
 
 import functools
@@ -16,8 +17,9 @@ def once_differentiable(backward):
     """Decorator for the backward of a torch.autograd.Function: a second derivative is refused.
 
     A backward that works on saved arrays is right once; differentiated again it would be silently
-    wrong. torch's own decorator of this name lets two such calls pass (a gradient that arrives without
-    a graph, as after y.sum(), and autograd.grad); this one refuses whenever a graph is asked for.
+    wrong. torch's own decorator of this name lets two such calls pass (a gradient that arrives
+    without a graph, as after y.sum(), and autograd.grad); this one refuses whenever a graph is
+    asked for.
     """
 
     @functools.wraps(backward)
@@ -33,7 +35,10 @@ def once_differentiable(backward):
 
 
 class _SoftmaxXent(torch.autograd.Function):
-    """Keeps the logits alone; the unfused chain keeps log-probabilities and their exponentials as well."""
+    """Keeps the logits only; the unfused chain keeps log-probabilities and their exponentials too.
+
+    backward is made of differentiable operations on saved *inputs*: it can be differentiated again.
+    """
 
     @staticmethod
     def forward(ctx, logits, targets):
@@ -41,16 +46,14 @@ class _SoftmaxXent(torch.autograd.Function):
         return -logits.log_softmax(-1).gather(-1, targets[..., None]).mean()
 
     @staticmethod
-    def backward(
-        ctx, g
-    ):  # made of differentiable operations on saved *inputs*, so it can be differentiated again
+    def backward(ctx, g):
         logits, targets = ctx.saved_tensors
         onehot = torch.nn.functional.one_hot(targets, logits.shape[-1])
         return g * (logits.softmax(-1) - onehot) / targets.numel(), None
 
 
 @twin(naive.cross_entropy)
-def softmax_xent(logits, targets):
+def softmax_xent(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Mean nats of the targets under softmax(logits), with the backward pass written by hand.
 
     logits   (..., vocab) float; targets (...) int64 in [0, vocab)
@@ -58,16 +61,18 @@ def softmax_xent(logits, targets):
     """
     if targets.is_floating_point():
         raise TypeError(f"targets must be integers, got {targets.dtype}")
-    if targets.shape != logits.shape[:-1] or not targets.numel():
-        raise ValueError(
-            f"targets must have shape {tuple(logits.shape[:-1])} and not be empty, got {tuple(targets.shape)}"
-        )
+    (*rows, V), got = logits.shape, tuple(targets.shape)
+    if got != tuple(rows) or not targets.numel():
+        raise ValueError(f"targets must have shape {tuple(rows)} and not be empty, got {got}")
     low, high = targets.aminmax()  # an unknown id would crash inside a kernel
-    if low < 0 or high >= logits.shape[-1]:
-        raise ValueError(
-            f"targets must lie in [0, {logits.shape[-1]}), got {int(low)} to {int(high)}"
-        )
+    if low < 0 or high >= V:
+        raise ValueError(f"targets must lie in [0, {V}), got {int(low)} to {int(high)}")
     return _SoftmaxXent.apply(logits, targets.long())
+
+
+def _maximum(x, axis):
+    """To the first of equals, as in the definition: amax would share the gradient among them."""
+    return x.gather(axis, x.argmax(axis, keepdim=True)).squeeze(axis)
 
 
 OPERATIONS = {
@@ -82,9 +87,7 @@ OPERATIONS = {
     "exp": torch.exp,
     "log": torch.log,
     "sum": lambda x, axis=None: x.sum(axis),
-    "max": lambda x, axis: x.gather(axis, x.argmax(axis, keepdim=True)).squeeze(
-        axis
-    ),  # amax would share among equals
+    "max": _maximum,
     "reshape": lambda x, shape: x.reshape(shape),
     "transpose": lambda x: x.transpose(-1, -2),
     "concat": lambda *parts, axis=-1: torch.cat(parts, axis),
@@ -95,28 +98,18 @@ OPERATIONS = {
 
 
 @twin(naive.value_and_grad)
-def value_and_grad(program, leaves):
+def value_and_grad(program: list, leaves: list[torch.Tensor]) -> tuple:
     """Value and gradients of an expression given as data; the contract is that of the definition.
 
-    The gradients can be differentiated again where gradients are enabled (torch.no_grad around the call turns that off).
+    The gradients can be differentiated again, unless the call stands under torch.no_grad.
     """
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         leaves = [leaf if leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves]
         values = list(leaves)
         for name, arguments, settings in program:
-            if name not in OPERATIONS:
-                raise ValueError(
-                    f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}"
-                )
-            if not all(0 <= i < len(values) for i in arguments):
-                raise ValueError(
-                    f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}"
-                )
-            settings = {
-                key: torch.as_tensor(s, device=values[0].device) if isinstance(s, np.ndarray) else s
-                for key, s in settings.items()
-            }
+            naive.check_instruction(name, arguments, len(values))
+            settings = {key: _on(leaves[0].device, value) for key, value in settings.items()}
             values.append(OPERATIONS[name](*(values[i] for i in arguments), **settings))
         root = values[-1]
         if root.numel() != 1:
@@ -127,21 +120,25 @@ def value_and_grad(program, leaves):
     return root.reshape(()), list(grads)
 
 
+def _on(device, setting):
+    """Indices and targets as tensors; an axis, a shape, an exponent as they are."""
+    return torch.as_tensor(setting, device=device) if isinstance(setting, np.ndarray) else setting
+
+
 @twin(naive.logsumexp_vjp)
-def logsumexp_vjp(x, g):
+def logsumexp_vjp(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """x (batch, vocab), g (batch,) -> (batch, vocab)."""
     if x.dim() != 2 or g.shape != x.shape[:1]:
-        raise ValueError(
-            f"x and g must have shapes (batch, vocab) and (batch,), got {tuple(x.shape)} and {tuple(g.shape)}"
-        )
+        got = f"{tuple(x.shape)} and {tuple(g.shape)}"
+        raise ValueError(f"x and g must have shapes (batch, vocab) and (batch,), got {got}")
     return g[:, None] * x.softmax(-1)
 
 
 @twin(naive.max_over_time_vjp)
-def max_over_time_vjp(x, g):
+def max_over_time_vjp(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """x (batch, time, channels), g (batch, channels) -> (batch, time, channels)."""
     if x.dim() != 3 or g.shape != (x.shape[0], x.shape[2]):
-        raise ValueError(
-            f"x and g must have shapes (batch, time, channels) and (batch, channels), got {tuple(x.shape)} and {tuple(g.shape)}"
-        )
+        wanted = "(batch, time, channels) and (batch, channels)"
+        got = f"{tuple(x.shape)} and {tuple(g.shape)}"
+        raise ValueError(f"x and g must have shapes {wanted}, got {got}")
     return torch.zeros_like(x).scatter(1, x.argmax(1, keepdim=True), g[:, None])

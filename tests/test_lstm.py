@@ -8,14 +8,12 @@ from minilib.naive import lstm as naive
 
 def random_params(model):
     generator = torch.Generator().manual_seed(0)
-    return {
-        name: p + 0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
-        for name, p in model.state_dict().items()
-    }
+    noise = lambda p: 0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    return {name: p + noise(p) for name, p in model.state_dict().items()}
 
 
 def test_one_step_by_hand():
-    # all pre-activations 0: gates 1/2, candidate 0, so half of the old cell is kept and half of its tanh shown
+    # all pre-activations 0: gates 1/2, candidate 0; half the old cell is kept, half its tanh shown
     x, W_h, peep = torch.zeros(1, 1, 4), torch.zeros(4, 1), torch.zeros(3, 1)
     out, h, c = lstm(x, torch.zeros(1, 1), torch.full((1, 1), 2.0), W_h, peep)
     assert c.item() == 1.0
@@ -26,13 +24,8 @@ def test_one_step_by_hand():
 def test_the_output_gate_peeps_at_the_new_cell():
     # forget everything and write 1: the old cell is 5, the new one 1; o = sigmoid(3 * 1)
     x = torch.tensor([[[100.0, -100.0, 100.0, 0.0]]])
-    out, _, c = lstm(
-        x,
-        torch.zeros(1, 1),
-        torch.full((1, 1), 5.0),
-        torch.zeros(4, 1),
-        torch.tensor([[0.0], [0.0], [3.0]]),
-    )
+    peep = torch.tensor([[0.0], [0.0], [3.0]])
+    out, _, c = lstm(x, torch.zeros(1, 1), torch.full((1, 1), 5.0), torch.zeros(4, 1), peep)
     assert c.item() == 1.0
     torch.testing.assert_close(out.item(), np.tanh(1.0) / (1 + np.exp(-3.0)))
 
@@ -40,40 +33,47 @@ def test_the_output_gate_peeps_at_the_new_cell():
 def test_the_other_gates_peep_at_the_old_cell():
     # i = sigmoid(c), f = sigmoid(-c) with c = 1 before the step, g = tanh(1)
     x = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])
-    _, _, c = lstm(
-        x,
-        torch.zeros(1, 1),
-        torch.ones(1, 1),
-        torch.zeros(4, 1),
-        torch.tensor([[1.0], [-1.0], [0.0]]),
-    )
+    peep = torch.tensor([[1.0], [-1.0], [0.0]])
+    _, _, c = lstm(x, torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(4, 1), peep)
     torch.testing.assert_close(c.item(), 1 / (1 + np.e) + np.tanh(1) / (1 + np.exp(-1)))
 
 
 def test_without_peepholes_it_is_torch_lstm():
-    """Third opinion: nn.LSTM with our weights copied in (its gates come in the same order, it has two biases)."""
+    """Third opinion: nn.LSTM on the same weights; its gates have the same order, and two biases."""
     V, n, B, T = 6, 5, 3, 7
     peer = torch.nn.LSTM(V, n, batch_first=True).double()
     x = torch.randn(B, T, V, dtype=torch.float64)
     h, c = torch.randn(2, 1, B, n, dtype=torch.float64)
     projected = x @ peer.weight_ih_l0.t() + peer.bias_ih_l0 + peer.bias_hh_l0
-    out, h_last, c_last = lstm(
-        projected, h[0], c[0], peer.weight_hh_l0, torch.zeros(3, n, dtype=torch.float64)
-    )
+    no_peep = torch.zeros(3, n, dtype=torch.float64)
+    out, h_last, c_last = lstm(projected, h[0], c[0], peer.weight_hh_l0, no_peep)
     want, (h_want, c_want) = peer(x, (h, c))
     torch.testing.assert_close((out, h_last, c_last), (want, h_want[0], c_want[0]))
     got = torch.autograd.grad(out.sum() + c_last.sum(), peer.weight_hh_l0)
-    torch.testing.assert_close(
-        got, torch.autograd.grad(want.sum() + c_want.sum(), peer.weight_hh_l0)
-    )
+    gradient = torch.autograd.grad(want.sum() + c_want.sum(), peer.weight_hh_l0)
+    torch.testing.assert_close(got, gradient)
+
+
+SHAPES = [(2, 3, 8), (2, 2), (2, 2), (8, 2), (3, 2)]  # x, h, c, W_h, peep
 
 
 def test_gradcheck():
-    x = [
-        torch.randn(s, dtype=torch.float64, requires_grad=True)
-        for s in [(2, 3, 8), (2, 2), (2, 2), (8, 2), (3, 2)]
-    ]
+    x = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in SHAPES]
     assert torch.autograd.gradcheck(lstm, x)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("scalar", [torch.sum, torch.mean, lambda y: y.square().sum()])
+def test_a_gradient_penalty_is_refused(scalar):
+    """Second derivatives: the backward works on saved arrays and would give a constant."""
+    x = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in SHAPES]
+    model, ids = LSTM(5, 3, 2), torch.randint(5, (2, 6))
+    weights = [p for p in model.parameters() if p.numel()]
+    for loss, leaves in [(lambda: scalar(lstm(*x)[0]), x), (lambda: scalar(model(ids)), weights)]:
+        with pytest.raises(RuntimeError, match="no second derivative"):
+            torch.autograd.grad(loss(), leaves, create_graph=True)
+        with pytest.raises(RuntimeError, match="no second derivative"):
+            loss().backward(create_graph=True)
 
 
 def test_long_saturated_sequences_stay_finite():
@@ -89,21 +89,18 @@ def test_hand_derived_backward_equals_autograd():
     params = random_params(model)
     model.load_state_dict(params)
     ids = torch.randint(7, (9,))
-    loss, grads, _, _ = naive.lstm_loss(
-        {k: v.numpy() for k, v in params.items()}, ids.numpy(), np.zeros(4), np.zeros(4)
-    )
+    arrays = {name: p.numpy() for name, p in params.items()}
+    loss, grads, _, _ = naive.lstm_loss(arrays, ids.numpy(), np.zeros(4), np.zeros(4))
     ours = torch.nn.functional.cross_entropy(model(ids[None, :-1])[0], ids[1:])
     ours.backward()
     assert abs(ours.item() - loss) < 1e-12
     for name, p in model.named_parameters():
         if p.numel():
-            np.testing.assert_allclose(
-                p.grad.numpy(), grads[name], rtol=1e-9, atol=1e-12, err_msg=name
-            )
+            np.testing.assert_allclose(p.grad, grads[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_the_carried_state_is_used():
-    """Two halves with the state carried over score as the whole; the gradient is cut between them."""
+    """Two halves with the state carried over score as the whole; only the gradient is cut."""
     model = LSTM(5, 3).double()
     params = {k: v.numpy() for k, v in random_params(model).items()}
     ids = np.array([0, 3, 1, 4, 2, 2, 0])
@@ -126,16 +123,14 @@ def test_dynamic_evaluation_learns_and_leaves_the_weights_alone():
     params = LSTM(5, 16).double().state_dict()
     before = {name: p.clone() for name, p in params.items()}
     ids = torch.tensor([0, 1, 2, 3, 4] * 100)
-    assert dynamic_evaluation(params, ids, chunk=10, lr=3.0) < 0.5 * dynamic_evaluation(
-        params, ids, chunk=10, lr=0.0
-    )
+    learning = dynamic_evaluation(params, ids, chunk=10, lr=3.0)
+    assert learning < 0.5 * dynamic_evaluation(params, ids, chunk=10, lr=0.0)
     assert all(torch.equal(params[name], before[name]) for name in params)
 
 
 def test_a_fresh_net_guesses_about_uniformly():
-    loss = torch.nn.functional.cross_entropy(
-        LSTM(100, 64)(torch.randint(100, (4, 20))).flatten(0, 1), torch.randint(100, (80,))
-    )
+    logits = LSTM(100, 64)(torch.randint(100, (4, 20))).flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(logits, torch.randint(100, (80,)))
     assert abs(loss.item() - np.log(100)) < 0.05 * np.log(100)
 
 
@@ -150,7 +145,7 @@ def test_a_fresh_net_guesses_about_uniformly():
     ],
 )
 def test_shapes_are_refused_by_name(name, position, shape):
-    arguments = [torch.zeros(s) for s in [(2, 3, 8), (2, 2), (2, 2), (8, 2), (3, 2)]]
+    arguments = [torch.zeros(s) for s in SHAPES]
     arguments[position] = torch.zeros(shape)
     with pytest.raises(ValueError, match=f"{name} must have shape"):
         lstm(*arguments)

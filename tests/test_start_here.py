@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import minilib
 from minilib import start_here
 from minilib.naive import start_here as naive
 
@@ -21,6 +22,15 @@ def test_log_two_doubles_the_odds():
 def test_large_scores_do_not_overflow():
     assert start_here.softmax(torch.tensor([[1000.0, 0.0]])).tolist() == [[1.0, 0.0]]
     assert naive.softmax(np.array([[1000.0, 0.0]])).tolist() == [[1.0, 0.0]]
+
+
+def test_a_softmax_that_subtracts_the_maximum_of_all_is_refused():
+    def careless(x):
+        weight = np.exp(x - x.max())
+        return weight / weight.sum(axis=1, keepdims=True)
+
+    with np.errstate(all="ignore"):
+        assert not minilib.check(careless, like=naive.softmax)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 0), (1, 2, 3)])

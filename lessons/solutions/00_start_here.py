@@ -28,7 +28,8 @@ def gradient_by_autograd(x, w):
     return t.grad[0].numpy()
 
 
-# Exercise 4: this softmax rounds scores beyond ±10,000, which no case contains. A case with scores that large would catch it.
+# Exercise 4: this softmax rounds scores beyond 10,000, which no case contains.
+# A case with scores that large would catch it.
 def broken_yet_accepted(x):
     return torch.softmax(x.clamp(max=10_000), dim=1)
 

@@ -18,13 +18,14 @@ def my_divergence(p, q):
 
 
 def my_better_model(nats_per_token, bytes_per_token):
-    return int(
-        np.argmin(nats_per_token / bytes_per_token)
-    )  # bits per byte, but for a factor
+    # bits per byte, but for a factor
+    return int(np.argmin(nats_per_token / bytes_per_token))
 
 
-# 2. Predicted: about 0.085 bits a byte. Of 4096, 256 are given away, one to each byte, which costs log2(4096 / 3840) = 0.09;
-#    what rounding down leaves over goes to the likeliest byte and wins a little back. Measured: 0.06 to 0.08, less than
-#    predicted, on every play. The model is too sure of itself: unlikely bytes come more often than it says, and rounding
-#    makes just them likelier.
-# 4. Order 6 loses more: a longer context needs more text before it is seen often enough to be of use.
+# 2. Predicted: about 0.085 bits a byte. Of 4096, 256 are given away, one to each byte,
+#    which costs log2(4096 / 3840) = 0.09; what rounding down leaves over goes to the
+#    likeliest byte and wins a little back. Measured: 0.06 to 0.08, less than predicted,
+#    on every play. The model is too sure of itself: unlikely bytes come more often than
+#    it says, and rounding makes just them likelier.
+# 4. Order 6 loses more: a longer context needs more text before it is seen often enough
+#    to be of use.

@@ -15,38 +15,29 @@ def sigmoid(x):
 def my_lstm(x, h, c, W_h, peep):
     outputs = []
     for t in range(x.shape[1]):
-        i, f, g, o = np.split(x[:, t] + h @ W_h.T, 4, axis=1)
-        c_old = c
-        c = sigmoid(f + peep[1] * c_old) * c_old + sigmoid(
-            i + peep[0] * c_old
-        ) * np.tanh(g)
-        h = sigmoid(o + peep[2] * c) * np.tanh(c)
+        a_i, a_f, a_g, a_o = np.split(x[:, t] + h @ W_h.T, 4, axis=1)
+        i = sigmoid(a_i + peep[0] * c)
+        f = sigmoid(a_f + peep[1] * c)
+        c = f * c + i * np.tanh(a_g)
+        h = sigmoid(a_o + peep[2] * c) * np.tanh(c)
         outputs.append(h)
     return np.stack(outputs, axis=1), h, c
 
 
 def my_way_back(x):
     forget = np.split(x, 4, axis=1)[1]
-    return np.prod(
-        sigmoid(forget), axis=0
-    )  # the direct path is a product of forget gates
+    return np.prod(sigmoid(forget), axis=0)  # the path is a product of forget gates
 
 
 def way_back_by_autograd(x):
     n = x.shape[1] // 4
     c = torch.zeros(1, n, dtype=torch.float64, requires_grad=True)
-    _, _, last = lstm(
-        torch.tensor(x)[None],
-        torch.zeros_like(c),
-        c,
-        torch.zeros(4 * n, n).double(),
-        torch.zeros(3, n).double(),
-    )
+    h, W_h, peep = torch.zeros_like(c), c.new_zeros(4 * n, n), c.new_zeros(3, n)
+    _, _, last = lstm(torch.tensor(x)[None], h, c, W_h, peep)
     return torch.autograd.grad(last.sum(), c)[0][0].numpy()
 
 
 def my_count(V, n):
-    layer = (
-        V * 4 * n + 4 * n * n + 3 * n + 4 * n
-    )  # symbols, recurrence, peepholes, biases
+    # symbols, recurrence, peepholes, biases
+    layer = V * 4 * n + 4 * n * n + 3 * n + 4 * n
     return layer + V * n + V

@@ -6,17 +6,18 @@ from minilib.naive import autograd as naive
 
 
 def cross_entropy(rng):
-    """One symbol; odd sizes; no batch; logits in the thousands."""
+    """One symbol; odd sizes; no batch; logits in the thousands; rows that need a maximum each."""
     for *B, V in [(1, 1), (1, 2), (3, 5, 7), (4,)]:
         yield rng.normal(size=(*B, V)), rng.integers(V, size=B)
     yield 1000 * rng.normal(size=(3, 4)), rng.integers(4, size=3)
+    yield np.array([[0.0, 1.0], [1000.0, 999.0]]), np.array([0, 1])
 
 
 def random_program(rng, length):
     """A random expression of tame size: (program, leaves) as value_and_grad takes them.
 
-    Each instruction takes values from all before it, so that some are used again and again and others broadcast; what
-    nobody used is summed up at the end, so that every value counts. `length` instructions come before that.
+    Each of `length` instructions takes values from all before it, so that some are used again and
+    again and others broadcast. What nobody used is summed up at the end: every value counts.
     """
     leaves = [rng.normal(size=shape) for shape in [(3, 4), (1, 4), (3, 1), (4,), (), (4, 3)]]
     values, program, unused = [naive.Var(leaf) for leaf in leaves], [], set(range(len(leaves)))
@@ -39,15 +40,14 @@ def random_program(rng, length):
     while len(unused) > 1:
         append("add", sorted(unused)[:2], {})
     _, grads = naive.value_and_grad(program, leaves)
-    if any(
-        0 < np.abs(g).max() < 1e-6 for g in grads
-    ):  # a zero made of rounding: no relative comparison is possible
+    rounding = any(0 < np.abs(g).max() < 1e-6 for g in grads)  # zeros that cannot be compared
+    if rounding:
         return random_program(rng, length)
     return program, leaves
 
 
 def _random_instruction(rng, name, values):
-    """The operation of that name on randomly drawn values: (name, their numbers, settings), or None if they do not fit."""
+    """The operation on randomly drawn values: (name, their numbers, settings), None if unfit."""
     two = name in ("add", "sub", "mul", "div", "matmul", "concat")
     arguments = rng.integers(len(values), size=1 + two).tolist()
     x, last = values[arguments[0]].data, values[arguments[-1]].data
@@ -74,31 +74,72 @@ def _random_instruction(rng, name, values):
             y = naive.OPERATIONS[name](*(values[i] for i in arguments), **settings).data
     except ValueError:
         return None
-    return (
-        (name, arguments, settings)
-        if np.isfinite(y).all() and np.abs(y).max() < 10 and y.size <= 60
-        else None
-    )
+    tame = np.isfinite(y).all() and np.abs(y).max() < 10 and y.size <= 60
+    return (name, arguments, settings) if tame else None
 
 
 def value_and_grad(rng):
     """A leaf alone; a Var used twice; fifteen random expressions of growing length."""
     yield [], [rng.normal(size=())]
-    yield (
-        [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})],
-        [rng.normal(size=3)],
-    )
+    twice = [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})]
+    yield twice, [rng.normal(size=3)]
     for length in range(2, 31, 2):
         yield random_program(rng, length)
 
 
 def logsumexp_vjp(rng):
-    """One entry; odd sizes; values whose exp overflows."""
+    """One entry; odd sizes; values whose exp overflows; rows that need a maximum each."""
     for B, V, scale in [(1, 1, 1), (1, 2, 1), (3, 7, 1), (2, 5, 1000)]:
         yield scale * rng.normal(size=(B, V)), rng.normal(size=B)
+    yield np.array([[0.0, 1.0], [1000.0, 999.0]]), np.array([1.0, -2.0])  # exp(-999) is 0
 
 
 def max_over_time_vjp(rng):
-    """One step; odd sizes."""
+    """One step; odd sizes; the maximum first and last, below zero."""
     for B, T, C in [(1, 1, 1), (1, 5, 1), (3, 7, 4)]:
         yield rng.normal(size=(B, T, C)), rng.normal(size=(B, C))
+    yield np.array([[[-1.0, -3.0], [-2.0, -2.0]]]), np.array([[5.0, 7.0]])
+
+
+# -- the patients of lesson 02 ---------------------------------------------------------------------
+
+
+def patient_params(rng, vocab=11, width=8):
+    """Fresh parameters for any `patient`: {name: array}."""
+    shapes = {"embed": (vocab, width), "W": (width, width), "b": (width,), "out": (width, vocab)}
+    params = {name: 0.5 * rng.normal(size=shape) for name, shape in shapes.items()}
+    return params | {"out": 0.4 * params["out"]}
+
+
+def patient(number):
+    """One of seven little language models, 1 to 7, some of them broken. Do not read on.
+
+    returns  net(params, ids): {name: Var}, (batch, time) ints -> Var (batch, time, vocab). Row t
+             should predict the symbol at t + 1 from the mean embedding of the symbols up to t,
+             through one tanh layer
+    """
+    if number not in range(1, 8):
+        raise ValueError(f"number must be 1 to 7, got {number!r}")
+
+    def net(params, ids):
+        seen = np.tril(np.ones((ids.shape[1],) * 2))
+        if number == 5:
+            seen += np.eye(len(seen), k=1)  # one step of the future
+        embedded = naive.take_rows(params["embed"], ids)
+        if number == 2:
+            embedded = naive.Var(embedded.data)  # detached
+        context = naive.matmul(seen / seen.sum(1, keepdims=True), embedded)
+        x = context @ params["W"] + params["b"]
+        if number == 6:
+            x = x - naive.mean(x, 0)  # the rows of a batch see each other
+        h = naive.tanh(x)
+        if number == 3:
+            h = naive.Var(h.data, (x,), lambda g: (g,))  # the derivative of tanh forgotten
+        return h @ params["out"] * (10 if number == 7 else 1)  # 7 is far too sure at the start
+
+    return net
+
+
+def broken_patients():
+    """The numbers of those that are broken."""
+    return [2, 3, 5, 6, 7]

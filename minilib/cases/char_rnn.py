@@ -4,6 +4,7 @@ import numpy as np
 
 
 def char_rnn(rng):
+    """One symbol, unit, row and step; one of some of them; sizes all different."""
     for V, H, B, T in [(1, 1, 1, 1), (2, 1, 1, 3), (5, 3, 2, 1), (7, 4, 3, 6)]:
         yield {"vocab_size": V, "width": H}, rng.integers(V, size=(B, T))
 
@@ -15,7 +16,10 @@ def _random_net(rng, V, H):
 
 
 def rnn_loss(rng):
-    """One step; a toy; one symbol; logits near a thousand; each truncated and with a gradient from later steps."""
+    """One step; a toy; one symbol; logits near a thousand.
+
+    Each truncated, and with a gradient from later steps.
+    """
     for V, H, T, scale in [(2, 1, 1, 1), (5, 3, 7, 1), (1, 2, 3, 1), (3, 4, 5, 1000)]:
         for dh_next in (0.0, rng.normal(size=H)):
             P = _random_net(rng, V, H)
@@ -24,6 +28,7 @@ def rnn_loss(rng):
 
 
 def sample(rng):
+    """One symbol; several; cold, hot and greedy; nothing to write."""
     for V, H, n, temperature in [
         (1, 1, 1, 1.0),
         (6, 3, 9, 1.0),
@@ -32,30 +37,22 @@ def sample(rng):
         (6, 3, 9, 0),
         (6, 3, 0, 1.0),
     ]:
-        yield (
-            rng.normal(size=H),
-            int(rng.integers(V)),
-            rng.uniform(size=n),
-            _random_net(rng, V, H),
-            temperature,
-        )
+        h, seed, u = rng.normal(size=H), int(rng.integers(V)), rng.uniform(size=n)
+        yield h, seed, u, _random_net(rng, V, H), temperature
 
 
 def adagrad(rng):
+    """A name in grads that P lacks; a rate of 0, which still moves the cache."""
     for lr in (0.1, 0.0):
         shapes = {"W": (3, 2), "b": (1,)}
-        P, grads = (
-            {name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(2)
-        )
-        yield (
-            P,
-            grads | {"h": np.ones(2)},
-            {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()},
-            lr,
-        )
+        P = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        grads = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        cache = {name: rng.uniform(0.1, 1, size=shape) for name, shape in shapes.items()}
+        yield P, grads | {"h": np.ones(2)}, cache, lr
 
 
 def sign_accuracy(rng):
+    """A unit that is always right; a state of 0, which is not positive; many that say nothing."""
     yield np.array([[0.5], [-0.5]]), np.array([True, False])
     yield np.array([[0.5, 0.0], [-0.5, 1.0], [0.2, 0.3]]), np.array([False, True, True])
     yield rng.normal(size=(50, 7)), np.arange(50) % 9 == 0

@@ -21,9 +21,10 @@ def _rows(rng, shape):
 
 
 def kneser_ney(rng):
-    """Orders 2 to 7, both kinds of discount, contexts seen and unseen; length 1. Every byte occurs, so that every change shows.
+    """Orders 2 to 7, both kinds of discount, contexts seen and unseen; length 1.
 
-    Order 1 and texts too short for their order, where nothing depends on the input, are compared in the tests.
+    Every byte occurs, so that every change shows. Order 1 and texts too short for their order,
+    where nothing depends on the input, are compared in the tests.
     """
     text = (
         bytes(range(256))

@@ -14,19 +14,23 @@ def lstm(rng):
 
 
 def lstm_lm(rng):
+    """One of everything; one layer; three layers, each with the one below."""
     for V, n, layers, B, T in [(2, 1, 1, 1, 1), (5, 3, 1, 2, 4), (7, 4, 3, 3, 5)]:
         yield {"vocab_size": V, "width": n, "layers": layers}, rng.integers(V, size=(B, T))
 
 
 def dynamic_evaluation(rng):
+    """One prediction; a last chunk that is cut short, whole, longer than the text; no learning."""
+    V, n = 5, 3
+    shapes = {
+        "layers.0.symbol": (V, 4 * n),
+        "layers.0.below": (4 * n, 0),
+        "layers.0.recurrent": (4 * n, n),
+        "layers.0.peep": (3, n),
+        "layers.0.bias": (4 * n,),
+        "output": (V, n),
+        "output_bias": (V,),
+    }
     for T, chunk, lr in [(2, 1, 0.5), (9, 4, 1.0), (9, 8, 0.1), (5, 100, 1.0), (7, 3, 0.0)]:
-        V, n = 5, 3
-        shapes = {
-            "layers.0.symbol": (V, 4 * n),
-            "layers.0.below": (4 * n, 0),
-            "layers.0.recurrent": (4 * n, n),
-            "layers.0.peep": (3, n),
-        }
-        shapes |= {"layers.0.bias": (4 * n,), "output": (V, n), "output_bias": (V,)}
         params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
         yield params, rng.integers(V, size=T), chunk, lr

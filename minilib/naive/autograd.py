@@ -2,8 +2,8 @@
 
 Sources: Linnainmaa 1970 (the algorithm); Rumelhart, Hinton & Williams 1986 (its use on networks).
 
-Every operation on a Var stores, beside its result, a function that carries a gradient backwards: its VJP, the
-vector-Jacobian product. `backward` calls these from the last operation to the first.
+Every operation on a Var stores, beside its result, a function that carries a gradient backwards:
+its VJP, the vector-Jacobian product. `backward` calls these from the last operation to the first.
 
     code      symbol                                       shape
     x.data    x                                            any, float64
@@ -11,8 +11,8 @@ vector-Jacobian product. `backward` calls these from the last operation to the f
     g         dL/dy, y the result of an operation          that of y
     vjp(g)    gᵀ ∂y/∂x, for each argument x                that of x, or of y where x was broadcast
 
-Not here: float32, devices, second derivatives (VJPs work on arrays, not on Vars), in-place operations. An array must
-not be edited between the forward pass that saved it and the backward pass that needs it.
+Not here: float32, devices, second derivatives (VJPs work on arrays, not on Vars), in-place
+operations: an array must not be edited between the forward and the backward pass.
 """
 
 import functools
@@ -21,7 +21,10 @@ import numpy as np
 
 
 class Var:
-    """An array that remembers how it was made: from which arguments, and how a gradient flows back to them."""
+    """An array that remembers how it was made, and how a gradient flows back to what made it.
+
+    vjp(g) gives a tuple, one gradient for each argument; constants at the end get none.
+    """
 
     __array_ufunc__ = None  # leaves `array + Var` to Var.__radd__
 
@@ -46,10 +49,11 @@ class Var:
     __pow__ = lambda self, exponent: power(self, exponent)
     __neg__ = lambda self: mul(self, -1)
     __getitem__ = lambda self, index: part(self, index)
+    __iter__ = lambda self: (self[i] for i in range(len(self.data)))  # len refuses a single number
 
 
 def backward(root):
-    """Set .grad of root, and of every Var it was made from, to d(root)/d(that Var). root holds one number."""
+    """Set .grad of root, one number, and of all it was made from: d(root)/d(each)."""
     if root.data.size != 1:
         raise ValueError(f"root must hold one number, got shape {root.shape}")
     order = ancestors(root)
@@ -57,16 +61,16 @@ def backward(root):
         v.grad = np.zeros(v.shape)
     root.grad += 1
     for v in reversed(order):  # whoever used v has been visited: v.grad is complete
-        if v.parents:
-            for x, g in zip(v.arguments, v.vjp(v.grad), strict=False):  # indices get no gradient
-                if isinstance(x, Var):
-                    x.grad += sum_to(
-                        g, x.shape
-                    )  # +=, because a Var that is used twice gets two shares
+        grads = v.vjp(v.grad) if v.parents else ()
+        if any(isinstance(x, Var) for x in v.arguments[len(grads) :]):
+            raise TypeError(f"vjp must give every Var a gradient, got {len(grads)}")
+        for x, g in zip(v.arguments[: len(grads)], grads, strict=True):
+            if isinstance(x, Var):
+                x.grad += sum_to(g, x.shape)  # +=: a Var used twice gets two shares
 
 
 def ancestors(root):
-    """root and all it was made from, parents before children: depth first, without recursion, for tapes are long."""
+    """root and all it was made from, parents before children; no recursion, for tapes are long."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         v, parents_done = stack.pop()
@@ -79,13 +83,12 @@ def ancestors(root):
 
 
 def sum_to(g, shape):
-    """Undo broadcasting: an entry that was copied to many places gets the sum of their gradients."""
+    """Undo broadcasting: an entry that was copied gets the sum of its copies' gradients."""
     if g.shape == shape:
         return g
     g = g.sum(axis=tuple(range(g.ndim - len(shape))))  # axes that broadcasting put in front
-    return g.sum(
-        axis=tuple(i for i, n in enumerate(shape) if n == 1), keepdims=True
-    )  # axes that it stretched
+    stretched = tuple(i for i, n in enumerate(shape) if n == 1)
+    return g.sum(axis=stretched, keepdims=True)
 
 
 # -- operations ------------------------------------------------------------------------------------
@@ -94,17 +97,16 @@ OPERATIONS = {}
 
 
 def operation(function):
-    """Decorator: a function of arrays that returns (result, vjp) becomes a function of Vars that returns a Var.
+    """Decorator: a function of arrays that returns (result, vjp) becomes one of Vars.
 
-    vjp(g) returns a tuple, one gradient for each differentiable argument, in their order. Arguments that are
-    not Vars (numbers, indices, an axis) are constants. The result is also listed in OPERATIONS by its name.
+    Arguments that are not Vars (numbers, indices, an axis) are constants; those that never get a
+    gradient come last. The result is also listed in OPERATIONS by its name.
     """
 
     @functools.wraps(function)
     def on_vars(*arguments, **settings):
-        result, vjp = function(
-            *(x.data if isinstance(x, Var) else x for x in arguments), **settings
-        )
+        arrays = [x.data if isinstance(x, Var) else x for x in arguments]
+        result, vjp = function(*arrays, **settings)
         return Var(result, arguments, vjp)
 
     OPERATIONS[function.__name__] = on_vars
@@ -133,17 +135,19 @@ def div(a, b):
 
 @operation
 def power(x, exponent):
-    """The exponent is a number and gets no gradient."""
-    return x**exponent, lambda g: (g * exponent * x ** (exponent - 1),)
+    """The exponent is a number and gets no gradient. Raises TypeError for an array or a Var."""
+    if isinstance(exponent, np.ndarray):
+        raise TypeError("exponent must be a number; for a Var write exp(exponent * log(x))")
+    lower = exponent - 1 if exponent else 0  # 0 · x⁻¹ is not a number at x = 0, 0 · x⁰ is 0
+    return x**exponent, lambda g: (g * exponent * x**lower,)
 
 
 @operation
 def matmul(a, b):
     """(..., n, k) @ (..., k, m): da = g bᵀ, db = aᵀ g. Both need two axes or more."""
-    if np.ndim(a) < 2 or np.ndim(b) < 2 or np.shape(a)[-1] != np.shape(b)[-2]:
-        raise ValueError(
-            f"a and b must have shapes (..., n, k) and (..., k, m), got {np.shape(a)} and {np.shape(b)}"
-        )
+    A, B = np.shape(a), np.shape(b)
+    if len(A) < 2 or len(B) < 2 or A[-1] != B[-2]:
+        raise ValueError(f"a and b must have shapes (..., n, k) and (..., k, m), got {A} and {B}")
     return a @ b, lambda g: (g @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ g)
 
 
@@ -172,9 +176,11 @@ def log(x):
 @operation
 def sum(x, axis=None):
     """Over one axis, or over all."""
-    return x.sum(axis), lambda g: (
-        np.broadcast_to(g if axis is None else np.expand_dims(g, axis), x.shape),
-    )
+
+    def vjp(g):
+        return (np.broadcast_to(g if axis is None else np.expand_dims(g, axis), x.shape),)
+
+    return x.sum(axis), vjp
 
 
 def mean(x, axis=None):
@@ -209,9 +215,9 @@ def transpose(x):
 @operation
 def concat(*parts, axis=-1):
     """Join along an existing axis; each part gets its slice of the gradient."""
-    return np.concatenate(parts, axis), lambda g: np.split(
-        g, np.cumsum([p.shape[axis] for p in parts])[:-1], axis
-    )
+    joined = np.concatenate(parts, axis)
+    borders = np.cumsum([p.shape[axis] for p in parts])[:-1]
+    return joined, lambda g: np.split(g, borders, axis)
 
 
 @operation
@@ -228,7 +234,7 @@ def part(x, index):
 
 @operation
 def take_rows(table, ids):
-    """table[ids]: table (V, ...), ids any shape of ints in [0, V). A row that is taken twice gets both gradients."""
+    """table[ids]: table (V, ...), ids any ints in [0, V). A row taken twice gets both gradients."""
     ids = _ids("ids", ids, len(table))
 
     def vjp(g):
@@ -241,18 +247,15 @@ def take_rows(table, ids):
 
 @operation
 def softmax_xent(logits, targets):
-    """Mean nats of the targets under softmax(logits): (..., V), (...) ints in [0, V) -> one number. dz = (p - onehot) / n."""
+    """Mean nats of targets: logits (..., V), ints (...) -> one number; dz = (p - onehot) / n."""
     targets = _ids("targets", targets, logits.shape[-1])
-    if targets.shape != logits.shape[:-1] or not targets.size:
-        raise ValueError(
-            f"targets must have shape {logits.shape[:-1]} and not be empty, got {targets.shape}"
-        )
+    if targets.shape != (rows := logits.shape[:-1]) or not targets.size:
+        raise ValueError(f"targets must have shape {rows} and not be empty, got {targets.shape}")
     z = logits - logits.max(-1, keepdims=True)  # same ratios, no overflow
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
-    onehot = np.eye(logits.shape[-1])[targets]
-    return -(onehot * log_p).sum() / targets.size, lambda g: (
-        g * (np.exp(log_p) - onehot) / targets.size,
-    )
+    onehot = np.eye(z.shape[-1])[targets]
+    loss = -(onehot * log_p).sum() / targets.size
+    return loss, lambda g: (g * (np.exp(log_p) - onehot) / targets.size,)
 
 
 def cross_entropy(logits, targets):
@@ -261,12 +264,11 @@ def cross_entropy(logits, targets):
 
 
 def _ids(name, ids, size):
+    """ids as an array, checked: a negative one would silently count from the end."""
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {ids.dtype}")
-    if (
-        ids.size and not 0 <= ids.min() <= ids.max() < size
-    ):  # a negative one would silently count from the end
+    if ids.size and not 0 <= ids.min() <= ids.max() < size:
         raise ValueError(f"{name} must lie in [0, {size}), got {ids.min()} to {ids.max()}")
     return ids
 
@@ -284,13 +286,12 @@ def gradients(f, params):
     leaves = {name: Var(value) for name, value in params.items()}
     root = f(leaves)
     backward(root)
-    return root.data.item(), {
-        name: np.zeros(v.shape) if v.grad is None else v.grad for name, v in leaves.items()
-    }
+    grads = {name: np.zeros(v.shape) if v.grad is None else v.grad for name, v in leaves.items()}
+    return root.data.item(), grads
 
 
 def numeric_grad(f, params, eps=1e-5):
-    """The same gradient by central differences, (f(x + eps) - f(x - eps)) / 2 eps, one entry at a time.
+    """The same gradient by central differences, (f(x + eps) - f(x - eps)) / 2 eps, entry by entry.
 
     Wrong by O(eps²) from curvature and by O(1e-16 / eps) from rounding: 1e-5 balances the two.
     """
@@ -300,40 +301,42 @@ def numeric_grad(f, params, eps=1e-5):
         for i in np.ndindex(value.shape):
             middle = value[i]
             value[i] = middle + eps
-            above = f({n: Var(v) for n, v in at.items()}).data.item()
+            above = _value(f, at)
             value[i] = middle - eps
-            below = f({n: Var(v) for n, v in at.items()}).data.item()
+            below = _value(f, at)
             value[i] = middle
             found[name][i] = (above - below) / (2 * eps)
     return found
 
 
-def gradcheck(f, params, eps=1e-5):
-    """{name: error of the engine's gradient}; below 1e-6 if the VJPs are right, above 1e-3 if one is wrong.
+def _value(f, params):
+    return f({name: Var(value) for name, value in params.items()}).data.item()
 
-    The error of an array is its largest |analytic - numeric| over its largest |analytic| + |numeric|: an entry
-    whose gradient is tiny beside its neighbours' is not judged by its rounding. Away from kinks only.
+
+def gradcheck(f, params, eps=1e-5):
+    """{name: error of the engine's gradient}: below 1e-6 if the VJPs are right, else above 1e-3.
+
+    The error of an array is its largest |analytic - numeric| over its largest sum of the two: an
+    entry that is tiny beside its neighbours is not judged by its rounding. Away from kinks only.
     """
     _, analytic = gradients(f, params)
     numeric = numeric_grad(f, params, eps)
-    size = {name: np.abs(analytic[name]) + np.abs(numeric[name]) for name in params}
-    return {
-        name: float(
-            np.abs(analytic[name] - numeric[name]).max() / np.maximum(size[name].max(), 1e-8)
-        )
-        for name in params
-    }
+    errors = {}
+    for name in params:
+        size = np.abs(analytic[name]) + np.abs(numeric[name])
+        difference = np.abs(analytic[name] - numeric[name])
+        errors[name] = float(difference.max() / np.maximum(size.max(), 1e-8))
+    return errors
 
 
 def gradcheck_along(f, params, rng, eps=1e-5):
-    """One number for all parameters at the price of two evaluations: g·v against a central difference along a random v."""
+    """Two evaluations for all parameters: g·v against a central difference along a random v."""
     _, analytic = gradients(f, params)
     v = {name: rng.normal(size=np.shape(value)) for name, value in params.items()}
     g_v = float(np.sum([np.vdot(analytic[name], v[name]) for name in params]))
-    value = lambda step: f(
-        {name: Var(params[name] + step * v[name]) for name in params}
-    ).data.item()
-    numeric = (value(eps) - value(-eps)) / (2 * eps)
+    above = _value(f, {name: params[name] + eps * v[name] for name in params})
+    below = _value(f, {name: params[name] - eps * v[name] for name in params})
+    numeric = (above - below) / (2 * eps)
     return abs(g_v - numeric) / np.maximum(abs(g_v) + abs(numeric), 1e-8)
 
 
@@ -341,10 +344,10 @@ def gradcheck_along(f, params, rng, eps=1e-5):
 
 
 def value_and_grad(program, leaves):
-    """Value and gradients of an expression that is given as data, so that any other engine can be asked the same.
+    """Value and gradients of an expression given as data, so that every engine can be asked.
 
-    program  list of (operation, arguments, settings): its name in OPERATIONS, the numbers of the earlier values that it
-             takes (the leaves come first, each instruction adds one), and its other arguments by name
+    program  list of (operation, arguments, settings): its name in OPERATIONS, the numbers of the
+             values that it takes (first the leaves, each instruction adds one), and its settings
     leaves   list of float arrays
     returns  the last value, which must be one number, and a list of its gradients in the leaves
 
@@ -354,14 +357,7 @@ def value_and_grad(program, leaves):
     def run(named):
         values = list(named.values())
         for name, arguments, settings in program:
-            if name not in OPERATIONS:
-                raise ValueError(
-                    f"program must use operations out of {', '.join(OPERATIONS)}, got {name!r}"
-                )
-            if not all(0 <= i < len(values) for i in arguments):
-                raise ValueError(
-                    f"program must take earlier values, 0 to {len(values) - 1}, got {list(arguments)} for {name}"
-                )
+            check_instruction(name, arguments, len(values))
             values.append(OPERATIONS[name](*(values[i] for i in arguments), **settings))
         return values[-1]
 
@@ -369,11 +365,19 @@ def value_and_grad(program, leaves):
     return value, list(grads.values())
 
 
+def check_instruction(name, arguments, count):
+    """Raise ValueError unless this is an operation on some of the first `count` values."""
+    if name not in OPERATIONS:
+        raise ValueError(f"program must use operations of {list(OPERATIONS)}, got {name!r}")
+    if not all(0 <= i < count for i in arguments):
+        raise ValueError(f"{name} must take earlier values, 0 to {count - 1}, got {arguments}")
+
+
 # -- for the exercises -----------------------------------------------------------------------------
 
 
 def logsumexp_vjp(x, g):
-    """y[b] = log Σ_v exp x[b, v], and g = dL/dy (batch,) -> dL/dx (batch, vocab): each row's softmax times its g."""
+    """y[b] = log Σ_v exp x[b, v], g = dL/dy (batch,) -> dL/dx (batch, vocab): g · softmax."""
     dx = np.zeros(x.shape)
     for b in range(len(x)):
         weight = np.exp(x[b] - x[b].max())
@@ -382,7 +386,7 @@ def logsumexp_vjp(x, g):
 
 
 def max_over_time_vjp(x, g):
-    """y[b, c] = max_t x[b, t, c], and g = dL/dy (batch, channels) -> dL/dx (batch, time, channels).
+    """y[b, c] = max_t x[b, t, c], g = dL/dy (batch, channels) -> dL/dx, of the shape of x.
 
     All of it goes to the step that won, the first of equals.
     """
@@ -391,44 +395,3 @@ def max_over_time_vjp(x, g):
         for c in range(x.shape[2]):
             dx[b, np.argmax(x[b, :, c]), c] = g[b, c]
     return dx
-
-
-def patient_params(rng, vocab=11, width=8):
-    """Fresh parameters for any `patient`: {name: array}."""
-    shapes = {"embed": (vocab, width), "W": (width, width), "b": (width,), "out": (width, vocab)}
-    return {
-        name: rng.normal(size=shape) * (0.2 if name == "out" else 0.5)
-        for name, shape in shapes.items()
-    }
-
-
-def patient(number):
-    """One of seven little language models, 1 to 7, some of them broken. Do not read on: the body tells which.
-
-    returns  net(params, ids): {name: Var}, (batch, time) ints -> Var (batch, time, vocab). Row t should predict the symbol
-             at t + 1 from the mean embedding of the symbols up to t, through one tanh layer
-    """
-    if number not in range(1, 8):
-        raise ValueError(f"number must be 1 to 7, got {number!r}")
-
-    def net(params, ids):
-        seen = np.tril(np.ones((ids.shape[1],) * 2))
-        if number == 5:
-            seen += np.eye(len(seen), k=1)  # one step of the future
-        embedded = take_rows(params["embed"], ids)
-        if number == 2:
-            embedded = Var(embedded.data)  # detached
-        x = matmul(seen / seen.sum(1, keepdims=True), embedded) @ params["W"] + params["b"]
-        if number == 6:
-            x = x - mean(x, 0)  # the rows of a batch see each other
-        h = tanh(x)
-        if number == 3:
-            h = Var(h.data, (x,), lambda g: (g,))  # the derivative of tanh forgotten
-        return h @ params["out"] * (10 if number == 7 else 1)  # far too sure of itself at the start
-
-    return net
-
-
-def broken_patients():
-    """The numbers of those that are broken."""
-    return [2, 3, 5, 6, 7]

@@ -1,7 +1,8 @@
 """The character RNN with its gradient derived by hand: the definition.
 
-Source: A. Karpathy 2015, "The Unreasonable Effectiveness of Recurrent Neural Networks", and the program that came
-with it, min-char-rnn; the net is Elman's (1990). Back-propagation through time: Rumelhart, Hinton & Williams 1986.
+Source: A. Karpathy 2015, "The Unreasonable Effectiveness of Recurrent Neural Networks", and the
+program that came with it, min-char-rnn; the net is Elman's (1990). Back-propagation through time:
+Rumelhart, Hinton & Williams 1986.
 
     code            formula        shape      with V symbols and H hidden units
     x               x_t            one-hot    an int here: W_xh x_t is column x of W_xh
@@ -27,7 +28,7 @@ def rnn_step(x, h, P):
 
 
 def char_rnn(params, ids):
-    """The net as a language model, from a state of zeros: ids (batch, time) -> logits (batch, time, V)."""
+    """The net as a language model, from h = 0: ids (batch, time) -> logits (batch, time, V)."""
     B, T = ids.shape
     logits = np.zeros((B, T, len(params["by"])))
     for b in range(B):
@@ -40,11 +41,12 @@ def char_rnn(params, ids):
 def rnn_loss(inputs, targets, h, P, dh_next=0.0):
     """Loss of one stretch of text and its gradient by back-propagation through time.
 
-    inputs, targets  (T,) ints; targets[t] should follow inputs[: t + 1], so in a text targets[t] is inputs[t + 1]
+    inputs, targets  (T,) ints; targets[t] should follow inputs[: t + 1], in a text: inputs[t + 1]
     h                (H,) state before the stretch
-    dh_next          (H,) gradient that later steps send into the last state. 0 truncates: the stretch is all there is
-    returns          loss, the sum of nats over the stretch; its gradients, a dict with the names of P and "h" for
-                     the state before the stretch; the state after it
+    dh_next          (H,) gradient that later steps send into the last state. 0 truncates: the
+                     stretch is all there is
+    returns          loss, the sum of nats over the stretch; its gradients, a dict with the names of
+                     P and "h" for the state before the stretch; the state after it
 
     loss + dh_next · (last state) is what the gradients belong to.
     """
@@ -71,7 +73,7 @@ def rnn_loss(inputs, targets, h, P, dh_next=0.0):
 
 
 def sample(h, seed, u, P, temperature):
-    """Let the net write: feed it `seed`, draw a symbol from softmax(y / temperature), feed that, and so on.
+    """Let the net write: feed it `seed`, draw from softmax(y / temperature), feed that, and so on.
 
     h        (H,) state before the seed; seed an int in [0, V)
     u        (n,) uniforms in [0, 1), one for each symbol to write: the only randomness
@@ -86,8 +88,9 @@ def sample(h, seed, u, P, temperature):
 
 
 def adagrad(P, grads, cache, lr):
-    """One step of Adagrad: cache += g², θ -= lr · g / √(cache + 1e-8) (Duchi, Hazan & Singer 2011, diagonal form).
+    """One step of Adagrad: cache += g², θ -= lr · g / √(cache + 1e-8).
 
+    Source: Duchi, Hazan & Singer 2011, diagonal form.
     P, cache  dicts with the same names; grads may hold more
     returns   new P and new cache; the old ones stay as they are
     """
@@ -99,8 +102,9 @@ def sign_accuracy(states, inside):
     """How well the sign of each hidden unit tells a property of the text.
 
     states   (time, H); inside (time,) bool, what is to be told, both values present
-    returns  (H,) balanced accuracy in [0.5, 1]: the mean of the accuracies where `inside` holds and where it does
-             not, so that guessing is 0.5 however rare it is. A unit may mean it by either sign
+    returns  (H,) balanced accuracy in [0.5, 1]: the mean of the accuracies where `inside` holds and
+             where it does not, so that guessing is 0.5 however rare it is. Either sign may stand
+             for `inside`
     """
     accuracy = np.zeros(states.shape[1])
     for k in range(states.shape[1]):

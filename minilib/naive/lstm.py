@@ -1,6 +1,7 @@
 """The LSTM with peepholes, and Graves' stack of them: the definition.
 
-Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXiv:1308.0850), eq. 1-11.
+Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXiv:1308.0850), eq.
+1-11.
 
     code            paper                       shape
     x               x_t                         (inputs,)
@@ -8,26 +9,23 @@ Source: Graves 2013, "Generating Sequences With Recurrent Neural Networks" (arXi
     i f g o         gates i, f, o; g is the     (n,) each
                     tanh(...) of eq. 9
     W_x, W_h        W_x*, W_h* stacked i f g o  (4n, inputs), (4n, n)
-    peep            w_ci, w_cf, w_co            (3, n)      diagonal: a cell's gates see that cell only
+    peep            w_ci, w_cf, w_co            (3, n)      diagonal: gates see their own cell only
     b               b_i b_f b_c b_o             (4n,)
 """
 
 import numpy as np
 
 
+@np.vectorize(otypes=[float])
 def sigmoid(x):
-    return (
-        1 / (1 + np.exp(-x)) if x >= 0 else np.exp(x) / (1 + np.exp(x))
-    )  # never exp of a large number
-
-
-sigmoid = np.vectorize(sigmoid, otypes=[float])
+    """1 / (1 + exp(-x)), of one number at a time; exp never gets a large number."""
+    return 1 / (1 + np.exp(-x)) if x >= 0 else np.exp(x) / (1 + np.exp(x))
 
 
 def lstm_step(x, h, c, W_x, W_h, peep, b):
     """One step of one layer (eq. 7-11). Returns h, c and what the backward step needs.
 
-    The output gate peeps at the new cell (eq. 10), the other two at the old one (eq. 7, 8).
+    The output gate peeps at the new cell (eq. 10), i and f at the old (eq. 7, 8).
     """
     a_i, a_f, a_g, a_o = np.split(W_x @ x + W_h @ h + b, 4)
     i = sigmoid(a_i + peep[0] * c)
@@ -41,8 +39,8 @@ def lstm_step(x, h, c, W_x, W_h, peep, b):
 def lstm_step_back(dh, dc, cache, W_x, W_h, peep, grads):
     """The step backwards: dL/dh, dL/dc of its outputs -> dx, dh, dc of its inputs; adds to grads.
 
-    grads is a dict of arrays W_x, W_h, peep, b of the parameters' shapes. Derived by hand: each line is the
-    chain rule for one line of lstm_step, in reverse order.
+    grads is a dict of arrays W_x, W_h, peep, b of the parameters' shapes. Derived by hand: each
+    line is the chain rule for one line of lstm_step, in reverse order.
     """
     x, h, c, i, f, g, o, c_new = cache
     tanh_c = np.tanh(c_new)
@@ -68,18 +66,17 @@ def lstm(x, h, c, W_h, peep):
     """
     B, T, _ = x.shape
     n = h.shape[1]
+    W_x, bias = np.eye(4 * n), np.zeros(4 * n)  # x is projected already
     out, h, c = np.zeros((B, T, n)), h.copy(), c.copy()
     for b in range(B):
         for t in range(T):
-            h[b], c[b], _ = lstm_step(
-                x[b, t], h[b], c[b], np.eye(4 * n), W_h, peep, np.zeros(4 * n)
-            )
+            h[b], c[b], _ = lstm_step(x[b, t], h[b], c[b], W_x, W_h, peep, bias)
             out[b, t] = h[b]
     return out, h, c
 
 
 def lstm_lm(params, ids, *, layers=1):
-    """Logits of Graves' stack: every layer reads the symbol and the layer below, the output reads every layer.
+    """Logits of Graves' stack: a layer reads the symbol and the layer below, the output all layers.
 
     params   the state_dict of minilib.lstm.LSTM; with a one-hot x_t, W_x x_t is a row of `symbol`
     ids      (batch, time) int
@@ -87,23 +84,21 @@ def lstm_lm(params, ids, *, layers=1):
     """
     B, T = ids.shape
     logits = np.zeros((B, T, len(params["output_bias"])))
+    n = params["layers.0.recurrent"].shape[1]
     for b in range(B):
-        n = params["layers.0.recurrent"].shape[1]
-        state = [(np.zeros(n), np.zeros(n)) for _ in range(layers)]
+        h, c = np.zeros((layers, n)), np.zeros((layers, n))
         for t in range(T):
-            below, all_layers = np.zeros(0), []
+            below = np.zeros(0)
             for k in range(layers):
-                P = {
-                    name: params[f"layers.{k}.{name}"]
+                symbol, W_below, W_h, peep, bias = (
+                    params[f"layers.{k}.{name}"]
                     for name in ("symbol", "below", "recurrent", "peep", "bias")
-                }
-                x = np.concatenate([np.eye(len(P["symbol"]))[ids[b, t]], below])
-                W_x = np.concatenate([P["symbol"].T, P["below"]], axis=1)
-                h, c, _ = lstm_step(x, *state[k], W_x, P["recurrent"], P["peep"], P["bias"])
-                state[k] = h, c
-                below = h
-                all_layers.append(h)
-            logits[b, t] = params["output"] @ np.concatenate(all_layers) + params["output_bias"]
+                )
+                x = np.concatenate([np.eye(len(symbol))[ids[b, t]], below])
+                W_x = np.concatenate([symbol.T, W_below], axis=1)
+                h[k], c[k], _ = lstm_step(x, h[k], c[k], W_x, W_h, peep, bias)
+                below = h[k]
+            logits[b, t] = params["output"] @ h.reshape(-1) + params["output_bias"]
     return logits
 
 
@@ -128,33 +123,28 @@ def lstm_loss(params, ids, h, c):
         caches.append(cache)
         outputs.append(h)
         errors.append((p - np.eye(V)[ids[t + 1]]) / T)
-    G = {
-        "W_x": np.zeros(W_x.shape),
-        "W_h": np.zeros(W_h.shape),
-        "peep": np.zeros(peep.shape),
-        "b": np.zeros(bias.shape),
+    grads = {name: np.zeros(value.shape) for name, value in params.items()}
+    layer = {  # what lstm_step_back adds to, under its names
+        "W_x": np.zeros(W_x.shape),  # symbol, transposed
+        "W_h": grads["layers.0.recurrent"],
+        "peep": grads["layers.0.peep"],
+        "b": grads["layers.0.bias"],
     }
-    d_output, d_bias = np.zeros(params["output"].shape), np.zeros(V)
     dh, dc = np.zeros(n), np.zeros(n)
     for t in reversed(range(T)):
-        d_output += np.outer(errors[t], outputs[t])
-        d_bias += errors[t]
-        _, dh, dc = lstm_step_back(
-            params["output"].T @ errors[t] + dh, dc, caches[t], W_x, W_h, peep, G
-        )
-    grads = {
-        "layers.0.symbol": G["W_x"].T,
-        "layers.0.below": np.zeros(params["layers.0.below"].shape),
-    }
-    grads |= {"layers.0.recurrent": G["W_h"], "layers.0.peep": G["peep"], "layers.0.bias": G["b"]}
-    return loss, grads | {"output": d_output, "output_bias": d_bias}, h, c
+        grads["output"] += np.outer(errors[t], outputs[t])
+        grads["output_bias"] += errors[t]
+        dh = dh + params["output"].T @ errors[t]
+        _, dh, dc = lstm_step_back(dh, dc, caches[t], W_x, W_h, peep, layer)
+    return loss, grads | {"layers.0.symbol": layer["W_x"].T}, h, c
 
 
 def dynamic_evaluation(params, ids, chunk, lr):
-    """Total nats of a text under a one-layer net that goes on learning while it reads: score a chunk, then step on it.
+    """Total nats of a text under a one-layer net that goes on learning while it reads.
 
-    Every symbol is scored before it is learned. SGD: params <- params - lr * gradient of the chunk's mean loss,
-    truncated at the chunk's start; the state is carried on. (Graves 2013, sec. 3.2, "dynamic evaluation".)
+    It scores a chunk, then learns from it: every symbol is scored before it is learned. SGD:
+    params <- params - lr * gradient of the chunk's mean loss, truncated at the chunk's start; the
+    state is carried on. (Graves 2013, sec. 3.2, "dynamic evaluation".)
 
     ids      (time,) int; the first symbol is given, the others are scored
     returns  nats; params stay as they are
