@@ -1,4 +1,4 @@
-"""For tests and notebooks alike: one thread each, as two workers share two cores; every test starts from one seed."""
+"""For tests and notebooks: one thread each, as two workers share two cores; one seed a test."""
 
 import os
 

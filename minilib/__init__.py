@@ -40,9 +40,7 @@ def device(name: str | None = None) -> "torch.device":
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
-        raise ValueError(
-            f"device must be one that this machine has, got {name!r}: {why}"
-        ) from None
+        raise ValueError(f"device must be one that this machine has, got {name!r}: {why}") from None
     return found
 
 

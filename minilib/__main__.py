@@ -1,8 +1,9 @@
-"""python -m minilib list | check | bench | data | train   (each with --help)."""
+"""python -m minilib list | check | grade | bench | data | train   (each with --help)."""
 
 import argparse
 import importlib
 import inspect
+import json
 import os
 import pathlib
 import sys
@@ -18,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m minilib", description=minilib.__doc__.split("\n")[0]
     )
     parser.add_argument("--version", action="version", version=f"minilib {minilib.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="list | check | bench | data | train")
+    commands = parser.add_subparsers(
+        required=True, metavar="list | check | grade | bench | data | train"
+    )
 
     def command(run, about, topics=True):
         one = commands.add_parser(run.__name__.rstrip("_"), help=about, description=about)
@@ -31,6 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     one = command(check, "compare every twin with its definition, in value and gradient")
     one.add_argument("--device", help="cpu (default), cuda, cuda:1")
+
+    one = command(grade, "mark files of answers to the exercises of a lesson", topics=False)
+    one.add_argument("lesson", metavar="LESSON", help="00, start_here, or a notebook")
+    one.add_argument("files", nargs="+", metavar="FILE", help="a .py file or notebook of answers")
+    one.add_argument("--timeout", type=float, default=60, help="seconds for a file (default: 60)")
+    one.add_argument("--memory", type=int, default=2048, help="megabytes (default: 2048)")
+    one.add_argument("--seed", type=int, default=1, help="of the cases; 0 are those of the lesson")
+    one.add_argument("--json", metavar="FILE", help="write marks for Gradescope, too")
 
     one = command(bench, "time the twins against definitions and peers, as ratios in one run")
     one.add_argument("--device", help="cpu (default), cuda, cuda:1")
@@ -80,6 +91,33 @@ def check(options):
     torch.set_num_threads(1)  # the cases are small: more threads only wait for each other
     torch.backends.cudnn.allow_tf32 = False  # it would keep ten bits of a product of float32
     return 1 if twins.table(options.topics, minilib.device(options.device or "cpu")) else 0
+
+
+def grade(options):
+    from minilib import exercises
+
+    lesson = _lesson(options.lesson)
+    marks = {}
+    for file in options.files:
+        limits = {"timeout": options.timeout, "memory": options.memory, "seed": options.seed}
+        marks[file] = exercises.grade(lesson, file, **limits)
+    print(exercises.table(marks))
+    if options.json:
+        results = {file: exercises.gradescope(reports) for file, reports in marks.items()}
+        text = json.dumps(results if len(results) > 1 else next(iter(results.values())), indent=1)
+        pathlib.Path(options.json).write_text(text)
+    return 0 if all(all(reports.values()) for reports in marks.values()) else 1
+
+
+def _lesson(name):
+    """The notebook of a lesson: by number or name from the checkout, or a path."""
+    if pathlib.Path(name).is_file():
+        return pathlib.Path(name)
+    folder = pathlib.Path(__file__).parents[1] / "lessons"
+    for path in folder.glob("[0-9][0-9]_*.ipynb"):
+        if name in (path.stem, path.stem[:2], path.stem[3:]):
+            return path
+    raise ValueError(f"LESSON must be a number, a name or a notebook, got {name!r}")
 
 
 def bench(options):

@@ -9,6 +9,7 @@ arguments it gets those that it names.
 import inspect
 import re
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,17 @@ from minilib.compare import as_numpy, brief, compare, copy, is_real, leaves_of, 
 
 FLOAT64 = 1e-9  # relative agreement in float64: a few thousand roundings of 1e-16, with room
 GRADIENT = 1e-6  # autograd against a central difference: what the difference itself is good for
+
+
+class Finding(NamedTuple):
+    """What one case says of a candidate."""
+
+    value: float  # worst relative error
+    gradient: float
+    problem: str | None  # in words
+    hint: str  # a guess at its cause, or ''
+    got: object
+    want: object
 
 
 class Case:
@@ -60,11 +72,27 @@ class Case:
     def want(self):
         return self.define(copy(self.params), copy(self.inputs))
 
+    def named(self):
+        """{name: value} of all that the candidate is given, under the definition's own names."""
+        names = list(inspect.signature(self.pair.definition).parameters)
+        if self.params and names[:1] == ["params"]:
+            names = names[1:]
+        names += [f"input {i + 1}" for i in range(len(names), len(self.inputs))]
+        inputs = dict(zip(names, self.inputs, strict=False))
+        return {**self.constructor, **inputs}
+
     def __str__(self):
-        about = [f"{key}={brief(value)}" for key, value in self.constructor.items()]
-        for _, leaf in leaves_of(self.inputs):
-            about.append(str(leaf.shape) if isinstance(leaf, np.ndarray) else brief(leaf))
-        return f"case {self.number} ({brief(', '.join(about))})"
+        """'case 2: x (3, 4), P['Wxh'] (1, 2), p=0.3': shapes, and the values of what is small."""
+        about = []
+        for name, value in self.named().items():
+            for path, leaf in leaves_of(value, name):
+                if isinstance(leaf, np.ndarray) and leaf.size > 6:
+                    about.append(f"{path} {leaf.shape}")
+                else:
+                    about.append(f"{path}={brief(_listed(leaf))}")
+        text = ", ".join(about)
+        text = text if len(text) <= 160 else text[:157] + "..."
+        return f"case {self.number}" + f" ({text})" * bool(text)
 
     def tensors(self, device, grad):
         """Params and inputs as tensors; float leaves require a gradient if asked to."""
@@ -94,28 +122,37 @@ class Case:
             raise Wrong(f"state_dict has {extra}, which the definition does not know")
         return torch.func.functional_call(module, params, inputs)
 
-    def values(self, candidate, mode, device, tolerance):
-        """(worst error, problem or None) of the candidate's values."""
+    def answer(self, candidate, mode, device):
+        """(what the candidate returns, as NumPy; whether it changed what it was given)."""
         if mode == "numpy":
-            params, inputs = copy(self.params), copy(self.inputs)
-            out = self.define(params, inputs, candidate)
-            changed = not _same((params, inputs), (self.params, self.inputs))
-        else:
-            import torch
+            given = copy(self.params), copy(self.inputs)
+            out = self.define(*given, candidate)
+            return map_leaves(as_numpy, out), not _same(given, (self.params, self.inputs))
+        import torch
 
-            params, inputs = self.tensors(device, grad=False)
-            with torch.no_grad():
-                out = self.call_torch(candidate, params, inputs, device)
-            before = self.tensors(device, grad=False)
-            changed = not _same((params, inputs), before)
+        given = self.tensors(device, grad=False)
+        with torch.no_grad():
+            out = self.call_torch(candidate, *given, device)
+        return map_leaves(as_numpy, out), not _same(given, self.tensors(device, grad=False))
+
+    def judge(self, candidate, mode="torch", device="cpu", tolerance=None):
+        """A Finding: is this candidate right in value and, in torch, in gradient?"""
+        if tolerance is None:
+            tolerance = FLOAT64 if self.dtype == "float64" else self.pair.float32
+        got, changed = self.answer(candidate, mode, device)
         want = self.want()
-        if out is None and want is not None:
-            raise NotImplementedError
+        if got is None and want is not None:
+            return Finding(np.inf, 0.0, "returns None: is the `return` missing?", "", got, want)
         dtype = "float64" if mode == "numpy" else self.dtype
-        error, problem = compare(map_leaves(as_numpy, out), want, tolerance, dtype)
+        value, problem, hint = compare(got, want, tolerance, dtype)
+        gradient = 0.0
         if not problem and changed:
-            error, problem = np.inf, "it changes its input in place"
-        return error, problem
+            problem = "it changes its input in place"
+        if not problem and mode == "torch" and self.pair.differentiable:
+            # a float32 gradient is about twice the arithmetic of the value, on larger numbers
+            slack = GRADIENT if self.dtype == "float64" else max(GRADIENT, 10 * tolerance)
+            gradient, problem = self.gradients(candidate, device, slack)
+        return Finding(value, gradient, problem, hint, got, want)
 
     def gradients(self, candidate, device, tolerance):
         """(worst error, problem or None) of autograd against central differences of the definition.
@@ -197,7 +234,20 @@ class Case:
         if side == "0":
             return f"parameter {rest[2:-2]}"
         number, inside = re.match(r"\[(\d+)\](.*)", rest).groups()
-        return f"input {int(number) + 1}{inside}"
+        return list(self.named())[len(self.constructor) + int(number)] + inside
+
+
+def _listed(leaf):
+    """A small array as a list of numbers with four digits."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return np.vectorize(_short, otypes=[object])(leaf).tolist() if leaf.size else leaf.tolist()
+    return _short(leaf)
+
+
+def _short(x):
+    if isinstance(x, complex):
+        return complex(_short(x.real), _short(x.imag))
+    return float(f"{x:.4g}") if isinstance(x, float) else x
 
 
 def _rounded(leaf):
@@ -220,31 +270,12 @@ def _same(a, b):
     return True
 
 
-def examine(
-    pair,
-    candidate=None,
-    *,
-    number,
-    case,
-    dtype="float64",
-    device="cpu",
-    mode="torch",
-    tolerance=None,
-):
-    """Compare one candidate (the pair's own twin if None) with the definition on one case.
+def examine(pair, *, number, case, dtype="float64", device="cpu"):
+    """Compare a pair's own twin with the definition on one case.
 
     Returns (worst relative error in value, in gradient, what is wrong in words or None).
     """
-    candidate = pair.fast if candidate is None else candidate
     one = Case(pair, number, case, dtype)
-    if tolerance is None:
-        tolerance = FLOAT64 if dtype == "float64" else pair.float32
-    value, problem = one.values(candidate, mode, device, tolerance)
-    gradient = 0.0
-    if not problem and mode == "torch" and pair.differentiable:
-        # a float32 gradient is about twice the arithmetic of the value, on larger numbers
-        slack = GRADIENT if dtype == "float64" else max(GRADIENT, 10 * tolerance)
-        gradient, problem = one.gradients(candidate, device, slack)
-    if problem:
-        problem = f"{one}{' in float32' if dtype == 'float32' else ''}: {problem}"
-    return value, gradient, problem
+    found = one.judge(pair.fast, device=device)
+    problem = f"{one}{' in float32' * (dtype == 'float32')}: {found.problem}; {found.hint}"
+    return found.value, found.gradient, problem.removesuffix("; ") if found.problem else None

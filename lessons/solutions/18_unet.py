@@ -44,12 +44,12 @@ def columns_seen(depth, p):
 
 
 def columns_by_poking(depth, p):
-    net = UNet(1, 1, 1, depth)
+    net = UNet(1, 1, 1, depth).double()  # each column counts, however little
     sizes = sizes_by_trying(depth, 200)
     width = next(size for size in sizes if naive.output_size(size, depth) > p)
     for weight in net.parameters():
         weight.data = weight.data.abs() + 0.1  # all positive: whatever grows is seen
-    poked = torch.ones(width, 1, sizes[0], width)
+    poked = torch.ones(width, 1, sizes[0], width, dtype=torch.float64)
     poked += 10 * torch.eye(width)[:, None, None]
     with torch.no_grad():
         plain = net(torch.ones_like(poked[:1]))[0, 0, 0, p]

@@ -1,1 +1,1 @@
-"""Each twin beside its definition and peers: `bench(device)` yields (what, {name: seconds or bytes}); ours first."""
+"""Twins beside their peers: `bench(device)` yields (what, {name: seconds or bytes}), ours first."""

@@ -1,0 +1,386 @@
+"""Run a stranger's functions in a process of their own, under limits; nothing but data comes back.
+
+The judge stays in the parent: the child gets inputs and sends outputs and gradients, so that what
+an answer does to its own process (patching minilib, exiting) cannot touch the verdict. Messages
+both ways are JSON with arrays as base64; nothing is unpickled. Limits: the clock, and on Linux
+memory. Files and the network are not shut off: for that, grade in a container.
+"""
+
+import base64
+import contextlib
+import importlib
+import json
+import linecache
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import numpy as np
+
+from minilib.compare import as_numpy, leaves_of, map_leaves
+
+LARGEST = 1 << 28  # bytes of one message; an answer cannot fill the judge's memory
+
+
+class Raised(Exception):
+    """What an answer raised in its own process, in words; None for a stub."""
+
+    def __init__(self, words):
+        super().__init__(words)
+        self.words = words
+
+
+class Ended(Raised):
+    """The answer's process is gone: it ran out of time, or ended itself."""
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+class Messages:
+    """Length-prefixed JSON over two binary files; functions are sent by number and called back."""
+
+    def __init__(self, reader, writer, functions=None):
+        self.reader, self.writer, self.functions = reader, writer, functions
+
+    def send(self, message):
+        data = json.dumps(self.encode(message)).encode()
+        self.writer.write(struct.pack(">Q", len(data)) + data)
+        self.writer.flush()
+
+    def receive(self):
+        head = self.reader.read(8)
+        if len(head) < 8:
+            raise EOFError
+        (size,) = struct.unpack(">Q", head)
+        if size > LARGEST:
+            raise ValueError(f"a message of {size} bytes")
+        data = self.reader.read(size)
+        if len(data) < size:
+            raise EOFError
+        return self.decode(json.loads(data))
+
+    def encode(self, x):
+        if x is None or isinstance(x, (bool, str)):
+            return x
+        if isinstance(x, int):
+            return {"int": str(int(x))}
+        if isinstance(x, float):
+            return {"float": repr(float(x))}
+        if isinstance(x, complex):
+            return {"complex": [repr(x.real), repr(x.imag)]}
+        if isinstance(x, bytes):
+            return {"bytes": base64.b64encode(x).decode()}
+        if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "biufc":
+            data = base64.b64encode(np.ascontiguousarray(x).tobytes()).decode()
+            return {"array": data, "dtype": x.dtype.str, "shape": list(np.shape(x))}
+        if hasattr(x, "detach"):
+            return {"tensor": self.encode(x.detach().cpu().numpy()), "grad": x.requires_grad}
+        if isinstance(x, dict):
+            return {"dict": [[self.encode(k), self.encode(v)] for k, v in x.items()]}
+        for kind, name in ((tuple, "tuple"), (list, "list"), (set, "set")):
+            if isinstance(x, kind):
+                return {name: [self.encode(item) for item in x]}
+        if hasattr(x, "__next__"):
+            return {"iterator": [self.encode(item) for item in x]}
+        if callable(x) and self.functions is not None:  # the judge's only
+            self.functions.append(x)
+            return {"function": len(self.functions) - 1}
+        return {"other": type(x).__name__}
+
+    def decode(self, x):
+        if not isinstance(x, dict):
+            return x
+        name, value = next(iter(x.items()))
+        if name in ("int", "float"):
+            return {"int": int, "float": float}[name](value)
+        if name == "complex":
+            return complex(*map(float, value))
+        if name == "bytes":
+            return base64.b64decode(value)
+        if name == "array":
+            flat = np.frombuffer(base64.b64decode(value), dtype=np.dtype(x["dtype"]))
+            array = flat.reshape(x["shape"]).copy()
+            return array if x["shape"] else array[()]
+        if name == "tensor":
+            import torch
+
+            return torch.tensor(self.decode(value)).requires_grad_(x["grad"])
+        if name == "dict":
+            return {self.decode(k): self.decode(v) for k, v in value}
+        if name in ("tuple", "list", "set"):
+            kind = {"tuple": tuple, "list": list, "set": set}[name]
+            return kind(self.decode(item) for item in value)
+        if name == "iterator":
+            return iter([self.decode(item) for item in value])
+        if name == "function":
+            return lambda *arguments: self.call_back(value, arguments)
+        return Other(value)
+
+    def call_back(self, number, arguments):
+        self.send({"callback": number, "arguments": arguments})
+        return self.receive()["result"]
+
+
+class Other:
+    """A result of a kind that no exercise asks for."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __repr__(self):
+        return f"a {self.kind}"
+
+
+# -- the judge's side ------------------------------------------------------------------------------
+
+
+class Sandbox:
+    """The functions of these names from a file of answers, as functions that run in a child.
+
+    source     Python text
+    names      the functions wanted
+    forbidden  [(module, name)]: what an answer may not simply call in its place
+    timeout    seconds until `restart_clock` is called again
+    memory     megabytes beyond what the libraries take
+    `functions` holds a function for each name that the source has; `problem` is what went wrong
+    while it was read, in words, or None.
+    """
+
+    def __init__(self, source, names, forbidden=(), timeout=60.0, memory=2048):
+        self.timeout = timeout
+        self.restart_clock()
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "minilib.sandbox", str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=os.name == "posix",
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        self.messages = Messages(self.child.stdout, self.child.stdin, functions=[])
+        self.inbox = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.functions, self.problem, self.ended = {}, None, None
+        self.delegated = {}  # name -> for each call: was it passed on to what is forbidden?
+        try:
+            load = {"source": source, "names": list(names), "forbidden": list(forbidden)}
+            reply = self._ask(load, {"functions", "problem"})
+            self.problem = reply["problem"]
+            for name, about in reply["functions"].items():
+                self.functions[name] = self._function(name, about)
+        except (Ended, Raised) as error:
+            self.problem = str(error)
+
+    def restart_clock(self):
+        self.deadline = time.monotonic() + self.timeout
+
+    def close(self):
+        """End the child and whatever it started."""
+        if os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.kill()
+        self.child.wait()
+
+    def _listen(self):
+        try:
+            while True:
+                self.inbox.put(self.messages.receive())
+        except Exception as error:  # the end, or bytes that an answer wrote into the channel
+            self.inbox.put(error)
+
+    def _ask(self, message, expected):
+        """The child's reply. Raises Raised for what the answer raised, Ended without a child."""
+        try:
+            if not self.ended:
+                self.messages.send(message)
+            while not self.ended:
+                reply = self.inbox.get(timeout=max(self.deadline - time.monotonic(), 0.01))
+                if isinstance(reply, Exception):
+                    self.ended = "ends its process: by os._exit, or for want of memory"
+                elif not isinstance(reply, dict):
+                    self.ended = "writes into the channel of its answers"
+                elif "callback" in reply:
+                    function = self.messages.functions[reply["callback"]]
+                    self.messages.send({"result": function(*reply["arguments"])})
+                elif "raised" in reply or expected <= set(reply):
+                    break
+                else:
+                    self.ended = "writes into the channel of its answers"
+        except queue.Empty:
+            self.ended = f"does not end within {self.timeout:g} seconds"
+        except OSError:
+            self.ended = "ends its process"
+        if self.ended:
+            self.close()
+            raise Ended(self.ended)
+        if "raised" in reply:
+            raise Raised(reply["raised"])
+        return reply
+
+    def _function(self, name, about):
+        def answer(*arguments, **keywords):
+            tensors = any(hasattr(leaf, "detach") for _, leaf in leaves_of(arguments))
+            call = {"call": name, "arguments": arguments, "keywords": keywords}
+            reply = self._ask(call, {"result", "arguments", "number", "delegated"})
+            self.delegated.setdefault(name, []).append(reply["delegated"])
+            for (_, mine), (_, its) in zip(
+                leaves_of(arguments), leaves_of(reply["arguments"] or ()), strict=False
+            ):
+                if isinstance(mine, np.ndarray):
+                    mine[...] = its  # it wrote into its arguments, and check shall see it
+                elif hasattr(mine, "detach"):
+                    mine.data.copy_(its.data)
+            return self._joined(arguments, reply) if tensors else reply["result"]
+
+        answer.__name__ = answer.__qualname__ = name
+        answer.speaks_torch = about["torch"]
+        return answer
+
+    def _joined(self, arguments, reply):
+        """The child's tensors, with a backward that asks the child."""
+        import torch
+
+        ask, number = self._ask, reply["number"]
+        inputs = [x for _, x in leaves_of(arguments) if getattr(x, "requires_grad", False)]
+        outputs = [x for _, x in leaves_of(reply["result"]) if getattr(x, "requires_grad", False)]
+        if not inputs or not outputs:
+            return reply["result"]
+
+        class Remote(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, *_):
+                return tuple(x.detach().clone() for x in outputs)
+
+            @staticmethod
+            def backward(ctx, *gradients):
+                reply = ask({"backward": number, "gradients": gradients}, {"result"})
+                return tuple(reply["result"])
+
+        made = dict(zip(map(id, outputs), Remote.apply(*inputs), strict=True))
+        return map_leaves(lambda leaf: made.get(id(leaf), leaf), reply["result"])
+
+
+# -- the child's side ------------------------------------------------------------------------------
+
+
+def main(memory):
+    """Serve calls until the parent closes the channel. The answer finds stdin and stdout closed."""
+    channel = Messages(os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb"))
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    load = channel.receive()
+    if "minilib" in load["source"]:  # else there is no way to the library, and no need to load it
+        _forbid(load["forbidden"])
+    _limit(memory)
+    namespace, problem = {"__name__": "answer"}, None
+    from minilib.grade import speaks_torch, stub_or_words
+
+    try:
+        lines = load["source"].splitlines(keepends=True)
+        linecache.cache["answer"] = len(load["source"]), None, lines, "answer"
+        code = compile(load["source"], "answer", "exec")
+        exec(code, namespace)
+    except BaseException as error:
+        problem = stub_or_words(error, None)[1]
+    found = {name: namespace[name] for name in load["names"] if callable(namespace.get(name))}
+    about = {name: {"torch": speaks_torch(function)} for name, function in found.items()}
+    channel.send({"functions": about, "problem": problem})
+    graphs = []
+    while True:
+        try:
+            request = channel.receive()
+        except EOFError:
+            return
+        try:
+            if "backward" in request:
+                reply = _backward(graphs[request["backward"]], request["gradients"])
+            else:
+                reply = _call(found[request["call"]], request, graphs)
+        except BaseException as error:
+            stub, words = stub_or_words(error, found.get(request.get("call")))
+            reply = {"raised": None if stub else words}
+        channel.send(reply)
+
+
+def _call(function, request, graphs):
+    arguments, keywords = request["arguments"], request["keywords"]
+    before = _arrays(arguments)
+    PASSED.clear()
+    result = function(*arguments, **keywords)
+    delegated = any(_equal(before, passed) for passed in PASSED)
+    graphs.append((arguments, result))
+    changed = None if _equal(before, _arrays(arguments)) else arguments
+    number = len(graphs) - 1
+    return {"result": result, "arguments": changed, "number": number, "delegated": delegated}
+
+
+def _arrays(tree):
+    """Copies of all leaves that are arrays or tensors."""
+    leaves = [as_numpy(leaf) for _, leaf in leaves_of(tree)]
+    return [np.array(leaf) for leaf in leaves if isinstance(leaf, np.ndarray)]
+
+
+def _equal(these, those):
+    if len(these) != len(those):
+        return False
+    pairs = zip(these, those, strict=True)
+    return all(np.array_equal(x, y, equal_nan=x.dtype.kind in "fc") for x, y in pairs)
+
+
+def _backward(graph, gradients):
+    import torch
+
+    inputs, outputs = (
+        [x for _, x in leaves_of(side) if getattr(x, "requires_grad", False)] for side in graph
+    )
+    found = torch.autograd.grad(outputs, inputs, gradients, retain_graph=True, allow_unused=True)
+    return {"result": list(found)}
+
+
+PASSED = []  # the arguments with which the definition or its twin was called
+
+
+def _forbid(places):
+    """Let calls of the definition and its twin be seen; they do what they did."""
+    modules = [_module(module) for module, _ in places]  # all, before the first is changed
+    for module, (_, name) in zip(modules, places, strict=True):
+        function = getattr(module, name, None)
+
+        def watched(*arguments, function=function, **keywords):
+            PASSED.append(_arrays((*arguments, *keywords.values())))
+            return function(*arguments, **keywords)
+
+        if callable(function) and not isinstance(function, type):
+            setattr(module, name, watched)
+
+
+def _module(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError:  # a twin, where there is no torch
+        return types.ModuleType(name)
+
+
+def _limit(megabytes):
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError):
+        return
+    most = used + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
