@@ -1,5 +1,6 @@
 """The checker: it refuses what is wrong, says why in a learner's words, and nothing disturbs it."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import warnings
 
+import mutants
 import numpy as np
 import pytest
 import torch
@@ -424,6 +426,34 @@ def test_modules_are_compared_through_their_state_dict(monkeypatch):
     assert minilib.check(Scaled, like=scaled) and minilib.check(scaled, like=scaled)
     assert "no gradient reaches parameter bias" in minilib.check(FrozenBias, like=scaled).text
     assert "state_dict lacks ['bias']" in minilib.check(NoBias, like=scaled).text
+
+
+# -- typical wrong answers, and mutants ------------------------------------------------------------
+
+
+def wrong_answers():
+    """(definition, wrong answer) from the WRONG of every tests/test_<topic>.py."""
+    for topic in twins.topics():
+        found = getattr(importlib.import_module(f"test_{topic}"), "WRONG", {})
+        for definition, answers in found.items():
+            for answer in answers:
+                name = f"{topic}.{definition.__name__}-{answer.__name__}"
+                yield pytest.param(definition, answer, id=name)
+
+
+@pytest.mark.parametrize("definition,answer", wrong_answers())
+def test_a_typical_wrong_answer_is_refused(definition, answer):
+    report = minilib.check(answer, like=definition)
+    assert not report
+    assert "raises" not in report.text, "it must run, and be wrong"
+
+
+def test_mutants_are_refused():
+    """Three of each definition, drawn; all of them: python tests/mutants.py"""
+    tried = refused = 0
+    for many, good, _ in mutants.run(sample=1, seed=0).values():
+        tried, refused = tried + many, refused + good
+    assert tried > 80 and refused >= 0.95 * tried
 
 
 # -- a class of three hundred ----------------------------------------------------------------------
