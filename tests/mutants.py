@@ -4,7 +4,7 @@
 
 A mutant differs in one operator, comparison, constant, sign, order of arguments, branch or dropped
 statement, in the definition or in a helper of its module. Checks of bad input are left alone, as
-cases are legal. Mutants that compute the same stand in equivalent_mutants.txt, with the reason. Of
+cases are legal. Mutants that compute the same stand in tests/equivalent, with the reason. Of
 all others at least 98 of 100 must be refused.
 """
 
@@ -29,9 +29,9 @@ LIMIT = 5  # seconds for a mutant: one that does not end is refused
 
 
 def equivalent():
-    """The mutants that compute the same: 'topic.function: as it is -> as it became  # why'."""
-    path = ROOT / "tests" / "equivalent_mutants.txt"
-    lines = path.read_text().splitlines() if path.exists() else []
+    """Mutants that compute the same, from tests/equivalent/<topic>.txt: 'mutant  # why', a line each."""
+    files = sorted((ROOT / "tests" / "equivalent").glob("*.txt"))
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return {line.rpartition("  # ")[0] for line in lines}
 
 
