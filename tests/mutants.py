@@ -29,7 +29,7 @@ LIMIT = 5  # seconds for a mutant: one that does not end is refused
 
 
 def equivalent():
-    """Mutants that compute the same, from tests/equivalent/<topic>.txt: 'mutant  # why', a line each."""
+    """Mutants that compute the same: tests/equivalent/<topic>.txt, lines 'mutant  # why'."""
     files = sorted((ROOT / "tests" / "equivalent").glob("*.txt"))
     lines = [line for file in files for line in file.read_text().splitlines()]
     return {line.rpartition("  # ")[0] for line in lines}
