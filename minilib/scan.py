@@ -89,8 +89,12 @@ class _Scan(torch.autograd.Function):
         if a.shape[1] > 1:
             after = a[:, 1:].conj().transpose(0, 1)
             _backward(after, G[:, :-1].transpose(0, 1), G[:, -1])
-        before = torch.cat([first[:, None], h[:, :-1]], dim=1)  # h_{t-1}
-        da = before.conj_physical_().mul_(G)  # in place: no array more than the answer
+        if torch.compiler.is_compiling():  # takes no `out` that is a view
+            da = G * torch.cat([first[:, None], h[:, :-1]], dim=1).conj()
+        else:
+            da = torch.empty_like(G)
+            torch.mul(G[:, 0], first.conj(), out=da[:, 0])
+            torch.mul(G[:, 1:], h[:, :-1].conj(), out=da[:, 1:])
         return da, G, a[:, 0].conj() * G[:, 0]
 
 
