@@ -1,5 +1,6 @@
 """Compare two nested outputs, and say in words where they first differ."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,8 @@ def show(value, other):
 
 
 def brief(value, most=60):
-    text = repr(value)
+    """Its repr, without the address of an object, and cut."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
     return text if len(text) <= most else text[: most - 3] + "..."
 
 

@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import numpy as np
@@ -7,6 +8,238 @@ import torch
 import minilib.attention
 from minilib import check
 from minilib.attention import attention, multi_head, online_attention, rope, sinusoid
+from minilib.naive import attention as naive
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def edited(definition, **answers):
+    """The definition under other names, each with pieces of its module's text changed.
+
+    answers  name=(old, new) or name=(old, new, old, new, ...)
+    """
+    made = []
+    for name, changes in answers.items():
+        text = inspect.getsource(inspect.getmodule(definition))
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert text.count(old) == 1, f"{name}: {old!r} stands {text.count(old)} times"
+            text = text.replace(old, new)
+        exec(text, module := {"__name__": name})
+        made.append(module[definition.__name__])
+        made[-1].__name__ = name
+    return made
+
+
+def dense(q, k, v, visible=None, causal=False, window=None, *, offset=None, peak="row"):
+    """A right answer by a dense mask, with places for the usual mistakes."""
+    T, S = q.shape[2], k.shape[2]
+    now = np.arange(T)[:, None] + (S - T if offset is None else offset)
+    seen = np.broadcast_to(True if visible is None else visible, (*q.shape[:3], S))
+    if causal:
+        seen = seen & (np.arange(S) <= now) & (np.arange(S) > now - (window or S + T))
+    score = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3])
+    if S and peak:
+        counted = score if peak == "hidden too" else np.where(seen, score, -1e30)
+        score = score - counted.max(axis=None if peak == "all" else -1, keepdims=True)
+    weight = np.where(seen, np.exp(score), 0)
+    return weight @ v / np.where(seen.any(-1), weight.sum(-1), 1)[..., None]
+
+
+def no_root(q, k, v, *sight):
+    return naive.attention(q * np.sqrt(q.shape[3]), k, v, *sight)
+
+
+def no_maximum(*inputs):  # exp overflows
+    return dense(*inputs, peak=None)
+
+
+def one_maximum(*inputs):  # rows far below it are 0 / 0
+    return dense(*inputs, peak="all")
+
+
+def maximum_of_hidden_scores_too(*inputs):
+    return dense(*inputs, peak="hidden too")
+
+
+def weights_of(q, k, *sight):
+    one_hot = np.broadcast_to(np.eye(k.shape[2]), (*k.shape[:3], k.shape[2]))
+    return naive.attention(q, k, one_hot, *sight)
+
+
+def mask_after_the_softmax(q, k, v, *sight):
+    return (weights_of(q, k) * (weights_of(0 * q, k, *sight) > 0)) @ v
+
+
+def mean_where_nothing_is_seen(q, k, v, *sight):  # what a mask of -1e9 gives
+    seen = weights_of(0 * q, k, *sight).any(-1, keepdims=True)
+    return np.where(seen, naive.attention(q, k, v, *sight), v.mean(2, keepdims=True))
+
+
+def not_causal(q, k, v, visible, causal, window):
+    return naive.attention(q, k, v, visible)
+
+
+def triangle_aligned_top_left(*inputs):
+    return dense(*inputs, offset=0)
+
+
+def window_of_one_too_many(q, k, v, visible, causal, window):
+    return naive.attention(q, k, v, visible, causal, window and window + 1)
+
+
+def mask_upside_down(q, k, v, visible, *sight):  # True where a key is hidden
+    return naive.attention(q, k, v, None if visible is None else ~visible, *sight)
+
+
+def mask_of_the_first_text_for_all(q, k, v, visible, *sight):
+    first = visible[:1] if np.ndim(visible) == 4 else visible
+    return naive.attention(q, k, v, first, *sight)
+
+
+def mask_of_the_first_head_for_all(q, k, v, visible, *sight):
+    first = visible[:, :1] if np.ndim(visible) == 4 else visible
+    return naive.attention(q, k, v, first, *sight)
+
+
+def all_sines_then_all_cosines(position, C):
+    PE = naive.sinusoid(position, C)
+    return np.concatenate([PE[:, ::2], PE[:, 1::2]], axis=1)
+
+
+def cosine_first(position, C):
+    return naive.sinusoid(position, C).reshape(len(position), -1, 2)[:, :, ::-1].reshape(-1, C)
+
+
+def whole_positions(position, C):
+    return naive.sinusoid(np.arange(len(position)), C)
+
+
+def neighbours(x, *where):  # (x_2i, x_2i+1), as in the paper, not (x_i, x_{i + D/2})
+    turned = naive.rope(np.concatenate([x[..., ::2], x[..., 1::2]], axis=-1), *where)
+    return np.stack(np.split(turned, 2, axis=-1), axis=-1).reshape(x.shape)
+
+
+def from_step_0(x, position, *base):
+    return naive.rope(x, position - np.min(position), *base)
+
+
+def counts_on_from_the_first(x, position, *base):
+    return naive.rope(x, np.ravel(position)[0], *base)
+
+
+def base_built_in(x, position, base=10000.0):
+    return naive.rope(x, position)
+
+
+def turned_back(x, position, *base):
+    steps = position if np.ndim(position) else position + np.arange(x.shape[-2])
+    return naive.rope(x, -steps, *base)
+
+
+def heads_interleaved(x, W_qkv, W_out, heads, *rest):  # channel d of head h in row d H + h
+    C = x.shape[2]
+    rows = W_qkv.reshape(3, C // heads, heads, C).swapaxes(1, 2).reshape(3 * C, C)
+    return naive.multi_head(x, rows, W_out, heads, *rest)
+
+
+def no_output_matrix(x, W_qkv, W_out, *rest):
+    return naive.multi_head(x, W_qkv, np.eye(len(W_out)), *rest)
+
+
+def heads_not_side_by_side(x, W_qkv, W_out, heads, *rest):  # no swap of axes before the reshape
+    (B, T, C), one = x.shape, np.eye(len(W_out))
+    y, *cache = naive.multi_head(x, W_qkv, one, heads, *rest)
+    y = y.reshape(B, T, heads, C // heads).swapaxes(1, 2).reshape(B, T, C)
+    return y @ W_out.T, *cache
+
+
+def counts_steps_from_the_cache(x, W_qkv, W_out, heads, past_k, past_v, position, *rest):
+    position = past_k.shape[2]  # which slides
+    return naive.multi_head(x, W_qkv, W_out, heads, past_k, past_v, position, *rest)
+
+
+def cache_dropped(x, W_qkv, W_out, heads, past_k, past_v, *rest):
+    return naive.multi_head(x, W_qkv, W_out, heads, past_k[:, :, :0], past_v[:, :, :0], *rest)
+
+
+def cut_before_the_attention(x, W_qkv, W_out, heads, past_k, past_v, position, causal, window):
+    drop = max(0, past_k.shape[2] + x.shape[1] - window) if window else 0
+    past = past_k[:, :, drop:], past_v[:, :, drop:]
+    return naive.multi_head(x, W_qkv, W_out, heads, *past, position, causal, window)
+
+
+def cache_never_cut(x, W_qkv, W_out, heads, past_k, past_v, position, causal, window):
+    inputs = x, W_qkv, W_out, heads, past_k, past_v, position, causal
+    y, _, _ = naive.multi_head(*inputs, window)
+    return y, *naive.multi_head(*inputs, None)[1:]
+
+
+WRONG = {
+    naive.attention: [
+        no_root,
+        no_maximum,
+        one_maximum,
+        maximum_of_hidden_scores_too,
+        mask_after_the_softmax,
+        mean_where_nothing_is_seen,
+        not_causal,
+        triangle_aligned_top_left,
+        window_of_one_too_many,
+        mask_upside_down,
+        mask_of_the_first_text_for_all,
+        mask_of_the_first_head_for_all,
+    ],
+    naive.online_attention: edited(
+        naive.online_attention,
+        sum_never_rescaled=("l * shrink", "l"),
+        output_never_rescaled=("o * shrink", "o"),
+        maximum_of_the_block=("max(m, score.max())", "score.max()"),
+        rest_lost=("max(end, 0)", "end // block * block"),
+        last_block_not_causal=("min(start + block, end)", "start + block"),
+        not_divided=("= o / l,", "= o,"),
+        log_of_the_sum_alone=("m + np.log(l)", "np.log(l)"),
+    ),
+    naive.sinusoid: [
+        *edited(naive.sinusoid, exponent_of_i_not_2i=("(2 * i / C)", "(i / C)")),
+        all_sines_then_all_cosines,
+        cosine_first,
+        whole_positions,
+    ],
+    naive.rope: [
+        *edited(naive.rope, exponent_of_i_not_2i=("(-2 * i / D)", "(-i / D)")),
+        neighbours,
+        from_step_0,
+        counts_on_from_the_first,
+        base_built_in,
+        turned_back,
+    ],
+    naive.multi_head: [
+        *edited(
+            naive.multi_head,
+            queries_not_turned=("rope(q, position)", "q"),
+            keys_turned_again=(
+                "[past_k, rope(k, position)]",
+                "[rope(past_k, 1), rope(k, position)]",
+            ),
+            values_turned_too=("[past_v, v]", "[past_v, rope(v, position)]"),
+            past_after_the_new=("[past_v, v]", "[v, past_v]"),
+        ),
+        heads_interleaved,
+        heads_not_side_by_side,
+        no_output_matrix,
+        counts_steps_from_the_cache,
+        cache_dropped,
+        cut_before_the_attention,
+        cache_never_cut,
+    ],
+}
+
+
+def test_the_right_answer_beside_the_wrong_ones():
+    assert check(dense, attention)
+
+
+# -- helpers ---------------------------------------------------------------------------------------
 
 
 def column(*x):
@@ -370,10 +603,10 @@ def test_shapes_of_many_heads_are_refused_by_name(name, shape):
         heads(**{name: torch.zeros(shape)})
 
 
-WRONG = [(0, 3, None), (3, 0, None), (3, 4, None), (3, 2, 8), (3, 4, 8), (4, 9, 3), (2, 9, 3)]
+CACHES = [(0, 3, None), (3, 0, None), (3, 4, None), (3, 2, 8), (3, 4, 8), (4, 9, 3), (2, 9, 3)]
 
 
-@pytest.mark.parametrize("S,position,window", [*WRONG, (1, -1, None)])
+@pytest.mark.parametrize("S,position,window", [*CACHES, (1, -1, None)])
 def test_a_cache_fed_out_of_order_is_refused(S, position, window):
     words = "a cache holds the steps just before x, each once and in order"
     where = f"past_k must have shape .* at position {position}: {words}"
@@ -394,33 +627,3 @@ def test_the_definition_agrees_on_what_is_seen_by_counting():
             want = np.zeros(S)
             want[first : max(now + 1, 0)] = 1 / max(now + 1 - first, 1)
             np.testing.assert_allclose(out[t].numpy(), want, rtol=1e-6)
-
-
-# -- answers that are wrong ------------------------------------------------------------------------
-
-
-def answer(q, k, v, visible=None, causal=False, window=None, *, offset=None, shift="row"):
-    """NumPy, with a place for each of the usual mistakes."""
-    T, S = q.shape[2], k.shape[2]
-    now = np.arange(T)[:, None] + (S - T if offset is None else offset)
-    seen = np.broadcast_to(True if visible is None else visible, (*q.shape[:3], S))
-    if causal:
-        seen = seen & (np.arange(S) <= now)
-        seen = seen & (np.arange(S) > now - (window or S + T))
-    score = np.where(seen, q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]), -1e30)
-    if S and shift:
-        score = score - score.max(axis=-1 if shift == "row" else None, keepdims=True)
-    weight = np.exp(score) * seen
-    return weight @ v / np.where(seen.any(-1), weight.sum(-1), 1)[..., None]
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_wrong_answers_are_refused():
-    assert check(answer, attention)
-    assert not check(lambda *x: answer(*x, shift=None), attention)  # exp overflows
-    assert not check(lambda *x: answer(*x, shift="all"), attention)  # rows far below are 0 / 0
-    assert not check(lambda *x: answer(*x, offset=0), attention)  # a triangle aligned top left
-    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, m, c, w and w + 1), attention)
-    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, m, c), attention)
-    assert not check(lambda q, k, v, m, c, w: answer(q, k, v, None, c, w), attention)
-    assert not check(lambda q, *x: answer(q * q.shape[3] ** 0.5, *x), attention)

@@ -138,6 +138,10 @@ def returns_text(x):
     return "x"
 
 
+def returns_generators(x):
+    return (v for v in x), (v for v in x)
+
+
 FAULTS = [
     (wrong_scale, "every value is 0.5 times what it should be"),
     (wrong_scale, "output[1]: at (0, 0) got"),
@@ -160,6 +164,7 @@ FAULTS = [
     (raises_unprintable, "raises Unprintable"),
     (recurses, "raises RecursionError"),
     (returns_text, "got one str, expected a tuple of 2 values"),
+    (returns_generators, "output[0]: got <generator object <genexpr>>, expected numbers"),
     (raises, "case 1 (x (3, 5)): "),
 ]
 

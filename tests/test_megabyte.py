@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,6 +18,123 @@ from minilib.megabyte import (
 )
 from minilib.naive import megabyte as naive
 from minilib.transformer import Block
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def ordinary_block(params, x, past_k, past_v, position, *, heads, patch, reach):
+    return naive.block(params, x, past_k, past_v, position, heads)
+
+
+def second_run_alone(first, second, patch):
+    return np.concatenate([first[:, : (patch + 1) // 2], second], axis=1)
+
+
+def mean_of_both_runs(first, second, patch):
+    h = (patch + 1) // 2
+    return np.concatenate([first[:, :h], (first[:, h:] + second) / 2], axis=1)
+
+
+def places_exchanged(T, patch, reach=0):
+    return naive.attention_cost(T, patch, reach)[::-1]
+
+
+def pairs_that_are_seen(T, patch, reach=0):  # but what is masked is computed all the same
+    K, sizes = -(-T // patch), [min(patch, T - start) for start in range(0, T, patch)]
+    seen = sum(n * (n + 1) // 2 for n in sizes) + reach * sum(sizes[1:])
+    return K * (K + 1) // 2, seen
+
+
+WRONG = {
+    naive.patch_block: [
+        *edited(
+            naive.patch_block,
+            patches_cut_from_x=("- (position + t) % patch", "- t % patch"),
+            steps_restart_in_every_patch=(
+                "past_v, position + t, heads",
+                "past_v, (position + t) % patch, heads",
+            ),
+            keeps_all_if_reach_is_0=("past.shape[2] - reach :", "-reach :"),
+            reach_forgotten=("past.shape[2] - reach :", "past.shape[2] :"),
+            reach_of_one_too_many=(
+                "past.shape[2] - reach :",
+                "max(0, past.shape[2] - reach - 1) :",
+            ),
+            cache_cut_a_patch_late=(
+                "        if (position + end)",
+                "        if end < x.shape[1] and (position + end)",
+            ),
+        ),
+        ordinary_block,
+    ],
+    naive.megabyte: edited(
+        naive.megabyte,
+        planner_not_shifted=("(B, 1, G)), patches]", "(B, 1, G)), patches][::-1]"),
+        speller_not_shifted=("ids[:, n - 1]", "ids[:, min(n, T - 1)]"),
+        pad_in_the_first_patch_only=("if p == 0 else", "if n == 0 else"),
+        one_plan_for_the_whole_patch=("g[:, k, p] @", "g[:, k, 0] @"),
+        plan_not_normed=(
+            '    x = layer_norm(x, params["global_norm.weight"], params["global_norm.bias"])\n',
+            "",
+        ),
+        predicts_the_byte_itself=("layer_norm(x[:, 1:]", "layer_norm(x[:, :-1]"),
+        context_forgotten=("heads, True, context)", "heads, True, None)"),
+        context_in_bytes=("heads, True, context)", "heads, True, max(1, context // patch))"),
+        reach_forgotten=(
+            '"local_layers": local_layers, "reach": reach',
+            '"local_layers": local_layers',
+        ),
+        convolutions_forgotten=("patch=patch, conv=conv)", "patch=patch)"),
+        convolution_not_added=("x[:, t] + np.maximum", "np.maximum"),
+        convolution_without_relu=("np.maximum(mixed, 0)", "mixed"),
+        taps_back_to_front=("s - t + width - 1]", "t - s]"),
+        embeddings_summed=(
+            "np.concatenate([x[:, k * patch + p] for p in range(patch)], axis=1)",
+            "np.tile(sum(x[:, k * patch + p] for p in range(patch)), patch)",
+        ),
+    ),
+    naive.merge_strides: [
+        *edited(
+            naive.merge_strides,
+            half_rounded_down=("n % patch >= h", "n % patch >= patch // 2"),
+            halves_exchanged=("n % patch >= h", "n % patch < h"),
+            off_by_one=("if n % patch", "if (n - 1) % patch"),
+            second_run_not_moved=(
+                "second[:, n - 1 - h]",
+                "second[:, min(n - 1, second.shape[1] - 1)]",
+            ),
+        ),
+        second_run_alone,
+        mean_of_both_runs,
+    ],
+    naive.attention_cost: [
+        *edited(
+            naive.attention_cost,
+            whole_patches_only=("-(-T // patch)", "T // patch"),
+            last_patch_not_padded=(
+                "for _ in range(K) for _ in range(patch) for _ in range(reach",
+                "for _ in range(T) for _ in range(reach",
+            ),
+            reach_forgotten=("range(reach + patch)", "range(patch)"),
+            a_reach_of_patches=("range(reach + patch)", "range((reach + 1) * patch)"),
+        ),
+        places_exchanged,
+        pairs_that_are_seen,
+    ],
+    naive.multiply_adds: edited(
+        naive.multiply_adds,
+        no_output_of_attention=("(3 + 1 + 4 + 4)", "(3 + 4 + 4)"),
+        scores_but_no_mean=("scores * width + scores * width", "scores * width"),
+        the_first_byte_predicted_too=("(T - 1) * local_width", "T * local_width"),
+        the_whole_plan_to_every_byte=("(global_width // patch)", "global_width"),
+        planner_at_every_byte=("blocks(T // patch,", "blocks(T,"),
+        layers_forgotten=("return layers * (steps", "return (steps"),
+        adds_counted_apart=("width * width * (3", "2 * width * width * (3"),
+    ),
+}
+
+
+# -- helpers ---------------------------------------------------------------------------------------
 
 SMALL = {"vocab_size": 11, "patch": 4, "global_width": 8, "global_layers": 1}
 SMALL |= {"local_width": 8, "local_layers": 1, "heads": 2}

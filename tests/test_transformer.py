@@ -1,11 +1,103 @@
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 
 import minilib.attention
 from minilib import lab
 from minilib.naive import transformer as naive
 from minilib.transformer import Block, Transformer
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def steps_counted_from_the_cache(params, x, past_k, past_v, position, *, heads, causal, window):
+    position = past_k.shape[2]  # which slides
+    return naive.block(params, x, past_k, past_v, position, heads, causal, window)
+
+
+def block_not_causal(params, x, past_k, past_v, position, *, heads, causal, window):
+    return naive.block(params, x, past_k, past_v, position, heads, False, window)
+
+
+def weights_of_the_first_block_in_all(params, ids, *, layers, heads, context):
+    first = naive.own(params, "blocks.0.")
+    shared = {f"blocks.{n}.{name}": w for n in range(layers) for name, w in first.items()}
+    return naive.transformer(params | shared, ids, layers=layers, heads=heads, context=context)
+
+
+def output_tied_to_the_embedding(params, ids, *, layers, heads, context):
+    tied = {**params, "output": params["embed"]}
+    return naive.transformer(tied, ids, layers=layers, heads=heads, context=context)
+
+
+def embedding_times_the_root_of_the_width(params, ids, *, layers, heads, context):
+    scaled = {**params, "embed": params["embed"] * params["embed"].shape[1] ** 0.5}
+    return naive.transformer(scaled, ids, layers=layers, heads=heads, context=context)
+
+
+def one_context_for_the_whole_stack(params, ids, *, layers, heads, context):
+    """Every prediction from the last `context` symbols alone: no layer reaches further."""
+    sizes = {"layers": layers, "heads": heads, "context": context}
+    ends = range(1, ids.shape[1] + 1)
+    cut = [naive.transformer(params, ids[:, max(0, t - context) : t], **sizes) for t in ends]
+    return np.stack([logits[:, -1] for logits in cut], axis=1)
+
+
+WRONG = {
+    naive.block: [
+        *edited(
+            naive.block,
+            not_squared=('@ params["up"].T, 0) ** 2', '@ params["up"].T, 0)'),
+            attention_not_added=("x = x + y", "x = y"),
+            hidden_not_added=("return x + hidden", "return hidden"),
+            attention_not_normed=("inputs = normed", "inputs = x"),
+            both_parts_read_x=(
+                'norm(x, params["norm2.weight"]',
+                'norm(x - y, params["norm2.weight"]',
+            ),
+            normed_afterwards=(
+                *("inputs = normed", "inputs = x"),
+                *(
+                    "x = x + y",
+                    'x = layer_norm(x + y, params["norm1.weight"], params["norm1.bias"])',
+                ),
+            ),
+            variance_over_n_minus_1=("(row**2).mean()", "row.var(ddof=1)"),
+            no_epsilon=(" + 1e-5", ""),
+            epsilon_outside_the_root=(".mean() + 1e-5)", ".mean()) + 1e-5"),
+            norm_without_its_bias=(" * weight + bias", " * weight"),
+        ),
+        steps_counted_from_the_cache,
+        block_not_causal,
+    ],
+    naive.transformer: [
+        *edited(
+            naive.transformer,
+            not_causal=("heads, True, context)", "heads, False, None)"),
+            context_forgotten=("heads, True, context)", "heads, True, None)"),
+            context_of_one_too_many=("heads, True, context)", "heads, True, context + 1)"),
+            one_head=(
+                "0, heads, True",
+                "0, 1, True",
+                "len(ids), heads, 0, x.shape[-1] // heads",
+                "len(ids), 1, 0, x.shape[-1]",
+            ),
+            one_layer_too_few=("range(layers)", "range(layers - 1)"),
+            last_norm_forgotten=(
+                'return layer_norm(x, params["norm.weight"], params["norm.bias"])',
+                "return x",
+            ),
+        ),
+        weights_of_the_first_block_in_all,
+        output_tied_to_the_embedding,
+        embedding_times_the_root_of_the_width,
+        one_context_for_the_whole_stack,
+    ],
+}
+
+
+# -- helpers ---------------------------------------------------------------------------------------
 
 
 def shaken(module):

@@ -1,5 +1,7 @@
 """Solutions to the exercises of lesson 13."""
 
+import tracemalloc
+
 import numpy as np
 
 import minilib
@@ -20,13 +22,30 @@ def my_window(q, k, v, window):
 def by_dense_mask(q, k, v, window):
     t, s = np.mgrid[: len(q), : len(q)]
     q, k, v = q[None, None], k[None, None], v[None, None]
-    return naive.attention(q, k, v, (s <= t) & (s > t - window))[0, 0]
+    out = naive.attention(q, k, v, (s <= t) & (s > t - window))[0, 0]
+    return out, "less than a (T, T) array"
 
 
 def windows(rng):
     for T in (1, 2, 9):
         for window in (1, 2, 3, 20):
             yield *rng.normal(size=(3, T, 4)), window
+    q, k = np.array([[1.0, 45, 0, -45], [45, 45, 44, 90]])[..., None]
+    yield q, k, rng.normal(size=(4, 2)), 2  # scores at 2,000, at 0 and at -2,000
+    yield *rng.normal(size=(3, 1000, 2)), 3  # long enough to measure memory
+
+
+def window_and_memory(q, k, v, window):
+    """Measures the memory of a large T: a (T, T) array has at least T * T bytes."""
+    T = len(q)
+    tracemalloc.start()
+    try:
+        out = my_window(q, k, v, window)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    too_much = T >= 1000 and most >= T * T
+    return out, f"{'as much as' if too_much else 'less than'} a (T, T) array"
 
 
 def my_grouped(q, k, v, layers):
