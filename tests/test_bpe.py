@@ -1,13 +1,17 @@
 """What the comparison of definition and twin cannot see: cases by hand, properties, bad input."""
 
+import ast
+import itertools
+import pathlib
 import random
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilib import bpe, lab
+from minilib import bpe, exercises, lab
 from minilib.bpe import (
     GPT2,
     PATTERNS,
@@ -20,11 +24,244 @@ from minilib.bpe import (
 )
 from minilib.naive import bpe as naive
 
+LESSON = pathlib.Path(bpe.__file__).parents[1] / "lessons" / "08_bpe.ipynb"
 BYTES = [bytes([byte]) for byte in range(256)]
 
 
 def plays(*names):
     return b"".join(lab.data.plays()[name] for name in names).decode(errors="ignore")
+
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+
+def learn(
+    pieces,
+    merges,
+    tie="smallest",
+    alphabet=naive.RAW,
+    *,
+    pairs=itertools.pairwise,
+    choose=lambda best, tie, tokens: min(best) if tie == "smallest" else best[0],
+    replace=naive.merge,
+    least=1,
+):
+    """The definition of training, with the parts that a mistake replaces."""
+    words = [([alphabet.index(byte) for byte in piece], n) for piece, n in Counter(pieces).items()]
+    learned = []
+    while len(learned) < merges:
+        counts = Counter()
+        for symbols, times in words:
+            for pair in pairs(symbols):
+                counts[pair] += times
+        most = max(counts.values(), default=0)
+        if most < least:
+            break
+        best = [pair for pair, count in counts.items() if count == most]
+        pair = choose(best, tie, naive.vocabulary(learned, alphabet))
+        words = [(replace(symbols, pair, 256 + len(learned)), times) for symbols, times in words]
+        learned.append(pair)
+    return learned
+
+
+def apart(symbols):
+    """Pairs of neighbours: of a run of equal ones only every second."""
+    for _, run in itertools.groupby(itertools.pairwise(symbols)):
+        yield from [*run][::2]
+
+
+def from_the_right(symbols, pair, new):
+    return naive.merge(symbols[::-1], pair[::-1], new)[::-1]
+
+
+def overlaps_counted_once(*corpus):
+    return learn(*corpus, pairs=apart)
+
+
+def last_of_equals(*corpus):
+    return learn(*corpus, choose=lambda best, tie, _: min(best) if tie == "smallest" else best[-1])
+
+
+def always_smallest(pieces, merges, tie, alphabet=naive.RAW):
+    return naive.train(pieces, merges, "smallest", alphabet)
+
+
+def smallest_by_bytes(*corpus):
+    return learn(
+        *corpus,
+        choose=lambda best, tie, tokens: (
+            min(best, key=lambda pair: [tokens[i] for i in pair]) if tie == "smallest" else best[0]
+        ),
+    )
+
+
+def merged_from_the_right(*corpus):
+    return learn(*corpus, replace=from_the_right)
+
+
+def pairs_across_pieces(pieces, *settings):
+    return naive.train([b"".join(Counter(pieces).elements())], *settings)
+
+
+def equal_pieces_counted_once(pieces, *settings):
+    return naive.train(dict.fromkeys(pieces, 1), *settings)
+
+
+def never_a_pair_that_comes_once(*corpus):
+    return learn(*corpus, least=2)
+
+
+def alphabet_ignored(pieces, merges, tie, alphabet=naive.RAW):
+    return naive.train(pieces, merges, tie)
+
+
+def last_of_two_ranks(piece, merges):
+    return naive.encode(piece, lambda *pair: {p: k for k, p in enumerate(merges)}.get(pair))
+
+
+def once_through_the_list(piece, merges):
+    tokens = [bytes([byte]) for byte in piece]
+    for pair in merges:
+        tokens = naive.merge(tokens, pair, b"".join(pair))
+    return tokens
+
+
+def rightmost_pair_first(piece, merges):
+    mirrored = [(right[::-1], left[::-1]) for left, right in merges]
+    return [token[::-1] for token in naive.encode_by_merges(piece[::-1], mirrored)[::-1]]
+
+
+def what_together_is_a_token(piece, merges):  # tiktoken's rule, not GPT-2's
+    made = [left + right for left, right in merges]
+    return naive.encode(piece, lambda *pair: dict(zip(made, itertools.count())).get(b"".join(pair)))
+
+
+def whole_if_it_is_a_token(piece, merges):
+    made = [left + right for left, right in merges]
+    return [piece] if piece in made else naive.encode_by_merges(piece, merges)
+
+
+def longest_token_first(piece, tokens):
+    found = []
+    while piece:
+        token = max((t for t in tokens if piece.startswith(t)), key=len, default=piece[:1])
+        found, piece = [*found, token], piece[len(token) :]
+    return found
+
+
+def longest_made_token_first(piece, merges):
+    return longest_token_first(piece, [left + right for left, right in merges])
+
+
+def never_whole(piece, tokens):
+    ranks = {token: k for k, token in enumerate(tokens)}
+    return naive.encode(piece, lambda left, right: ranks.get(left + right))
+
+
+def leftmost_pair_first(piece, tokens):  # whatever its rank
+    known = set(tokens)
+    joins = lambda left, right: 0 if left + right in known else None
+    return [piece] if piece in known else naive.encode(piece, joins)
+
+
+def rightmost_token_first(piece, tokens):
+    mirrored = naive.encode_by_rank(piece[::-1], [token[::-1] for token in tokens])
+    return [token[::-1] for token in mirrored[::-1]]
+
+
+def splits(token, tokens):
+    """All ways to part a token into two that come before it."""
+    known = set(tokens[: tokens.index(token)])
+    parts = [(token[:i], token[i:]) for i in range(1, len(token))]
+    return [pair for pair in parts if known.issuperset(pair)]
+
+
+def first_split(tokens):
+    return [splits(token, tokens)[0] for token in tokens if len(token) > 1]
+
+
+def last_split(tokens):
+    return [splits(token, tokens)[-1] for token in tokens if len(token) > 1]
+
+
+def most_even_split(tokens):
+    by_length = lambda pair: max(map(len, pair))
+    return [min(splits(token, tokens), key=by_length) for token in tokens if len(token) > 1]
+
+
+def only_matches(text, pattern):
+    return [match[0] for match in re.finditer(naive.translate(pattern), text) if match[0]]
+
+
+def the_end_is_lost(text, pattern):
+    ends = [match.end() for match in re.finditer(naive.translate(pattern), text) if match[0]]
+    pieces = naive.pretokenize(text, pattern)
+    return pieces if ends and ends[-1] == len(text) else pieces[:-1]
+
+
+def cut_by_split(text, pattern):  # groups of the pattern come twice, matches of nothing cut
+    return [piece for piece in re.split(f"({naive.translate(pattern)})", text) if piece]
+
+
+def with_a_class_of_re(text, pattern, unicodes, res):
+    r"""The pieces, if a class is left to `re`: its \s, \d and $ are not Unicode's."""
+    translate = naive.translate
+    with pytest.MonkeyPatch.context() as patch:
+        other = lambda pattern: translate(pattern.replace(unicodes, "\ue000")).replace(
+            "\ue000", res
+        )
+        patch.setattr(naive, "translate", other)
+        return naive.pretokenize(text, pattern)
+
+
+def white_space_of_re(text, pattern):
+    return with_a_class_of_re(text, pattern, r"\s", r"\s")
+
+
+def digits_for_numbers(text, pattern):
+    return with_a_class_of_re(text, pattern, r"\p{N}", r"\d")
+
+
+def end_before_a_last_newline(text, pattern):
+    return with_a_class_of_re(text, pattern, "$", "$")
+
+
+WRONG = {
+    naive.train: [
+        overlaps_counted_once,
+        last_of_equals,
+        always_smallest,
+        smallest_by_bytes,
+        merged_from_the_right,
+        pairs_across_pieces,
+        equal_pieces_counted_once,
+        never_a_pair_that_comes_once,
+        alphabet_ignored,
+    ],
+    naive.encode_by_merges: [
+        last_of_two_ranks,
+        once_through_the_list,
+        rightmost_pair_first,
+        what_together_is_a_token,
+        whole_if_it_is_a_token,
+        longest_made_token_first,
+    ],
+    naive.encode_by_rank: [
+        longest_token_first,
+        never_whole,
+        leftmost_pair_first,
+        rightmost_token_first,
+    ],
+    naive.merges_of: [first_split, last_split, most_even_split],
+    naive.pretokenize: [
+        only_matches,
+        the_end_is_lost,
+        cut_by_split,
+        white_space_of_re,
+        digits_for_numbers,
+        end_before_a_last_newline,
+    ],
+}
 
 
 # -- golden ----------------------------------------------------------------------------------------
@@ -247,3 +484,149 @@ def test_refusals():
         train([b"ab"], -1)
     with pytest.raises(ValueError, match=re.escape("pattern must be a regular expression: '(a'")):
         pretokenize("a", "(a")
+
+
+# -- the exercises of lesson 08 --------------------------------------------------------------------
+
+
+def graded(name, *answers):
+    """The report of an exercise, with these functions in place of its stubs."""
+    lesson = exercises.exercises(LESSON)
+    (asked,) = [exercise for exercise in lesson if exercise.names[0] == name]
+    asked.namespace.update(zip(asked.names, answers, strict=True))
+    return eval(compile(ast.Expression(asked.check), "lesson", "eval"), asked.namespace)
+
+
+def dropout(piece, merges, p, u, *, drops=lambda u, p: u < p, best=min, rounds=itertools.count):
+    """The solution, with the parts that a mistake replaces."""
+    tokens = [bytes([byte]) for byte in piece]
+    for round in rounds():
+        ranks = []
+        for i, pair in enumerate(itertools.pairwise(tokens)):
+            if pair in merges and not drops(u(round, i), p):
+                ranks.append((merges.index(pair), i))
+        if not ranks:
+            break
+        _, i = best(ranks)
+        tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
+    return tokens
+
+
+def dropped_at_p(*case):
+    return dropout(*case, drops=lambda u, p: u <= p)
+
+
+def kept_below_p(*case):
+    return dropout(*case, drops=lambda u, p: u >= p)
+
+
+def any_that_is_left(*case):
+    return dropout(*case, best=lambda ranks: ranks[0])
+
+
+def rightmost_of_the_best(*case):
+    return dropout(*case, best=lambda ranks: min(ranks, key=lambda found: (found[0], -found[1])))
+
+
+def one_draw_for_all_rounds(*case):
+    return dropout(*case, rounds=lambda: itertools.repeat(0))
+
+
+def rounds_from_one(*case):
+    return dropout(*case, rounds=lambda: itertools.count(1))
+
+
+def one_draw_a_round(piece, merges, p, u):
+    return dropout(piece, merges, p, lambda round, place: u(round, 0))
+
+
+def merges_dropped_and_not_places(piece, merges, p, u):
+    kept = [pair for k, pair in enumerate(merges) if u(0, k) >= p]
+    return naive.encode_by_merges(piece, kept)
+
+
+def ends_when_the_best_is_dropped(piece, merges, p, u):
+    tokens = [bytes([byte]) for byte in piece]
+    for round in itertools.count():
+        pairs = enumerate(itertools.pairwise(tokens))
+        _, i = min(
+            [(merges.index(pair), i) for i, pair in pairs if pair in merges], default=(0, -1)
+        )
+        if i < 0 or u(round, i) < p:
+            return tokens
+        tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
+
+
+def test_dropout_is_refused_if_wrong():
+    assert graded("my_dropout", dropout)
+    for wrong in (
+        dropped_at_p,
+        kept_below_p,
+        any_that_is_left,
+        rightmost_of_the_best,
+        one_draw_for_all_rounds,
+        rounds_from_one,
+        one_draw_a_round,
+        merges_dropped_and_not_places,
+        ends_when_the_best_is_dropped,
+        lambda piece, merges, p, u: naive.encode_by_merges(piece, merges),
+    ):
+        report = graded("my_dropout", wrong)
+        assert not report and "raises" not in report.text, wrong.__name__
+
+
+A, B, C, AB, BC, ABC = b"a", b"b", b"c", b"ab", b"bc", b"abc"
+PARTING = [(B, C), (A, B), (AB, C)]  # the merges of lesson 08
+
+
+@pytest.mark.parametrize(
+    "tokens,merges,piece,words",
+    [
+        ([A, b"aa", b"aaa"], [(A, A), (A, b"aa")], b"aaa", None),
+        ([A, B, AB, b"aab"], [(A, B), (A, AB)], b"aab", "both rules give [b'aab']"),
+        ([A, B, C, BC, AB, ABC], PARTING, ABC, "that is the one above"),
+        ([B, A, C, BC, AB, ABC], PARTING, b"cabc", "that is the one above"),
+        ([B, C, BC, A, AB, ABC], PARTING, ABC, "that is the one above"),
+        (
+            [b"x", b"y", b"z", b"yz", b"xy", b"xyz"],
+            [(b"y", b"z"), (b"x", b"y"), (b"xy", b"z")],
+            b"xyz",
+            "that is the one above",
+        ),
+        ([A, B, AB], [], AB, "token 2 has no merge"),
+        ([A, B, C, AB, BC, ABC], PARTING, ABC, "merges make [b'bc', b'ab', b'abc'], in order"),
+        ([A, b"aa", b"aaa"], [(A, A), (A, b"aa")], b"aab", "b'b' is no token"),
+        ([A, AB], [(A, B)], A, "b'b' is no token"),
+        ([A, A, b"aa"], [(A, A)], b"aa", "a token is empty or stands there twice"),
+        ([A, B, AB, b""], [(AB, b"")], AB, "a token is empty or stands there twice"),
+        ([A, B, AB], [(AB, b"")], AB, "b'' is no token"),
+        ([A, B, C, b"d", BC, AB, ABC], PARTING, ABC, "7 tokens are more than six"),
+    ],
+)
+def test_a_parting_is_judged_in_words(tokens, merges, piece, words):
+    report = graded("my_parting", lambda: (tokens, merges, piece))
+    assert bool(report) == (words is None) and (words or "") in report.text
+
+
+def best_of(pairs, counts, key=None):
+    best = [pair for pair, n in zip(pairs, counts, strict=True) if n == max(counts)]
+    return best if key is None else min(best, key=key)
+
+
+def test_ties_are_refused_if_wrong():
+    moves = lambda: [[256, 257], []]
+    right = lambda *case: (min(best_of(*case)), best_of(*case)[0])
+    assert graded("my_choice", right, moves)
+    for wrong in (
+        lambda *case: (min(case[0]), best_of(*case)[0]),  # the counts do not matter
+        lambda *case: (min(best_of(*case)), case[0][0]),
+        lambda *case: (best_of(*case)[0], min(best_of(*case))),  # swapped
+        lambda *case: (min(best_of(*case)), best_of(*case)[-1]),
+        lambda *case: (max(best_of(*case)), best_of(*case)[0]),
+        lambda *case: (best_of(*case, key=lambda pair: pair[::-1]), best_of(*case)[0]),
+        lambda *case: (best_of(*case, key=sum), best_of(*case)[0]),
+    ):
+        assert not graded("my_choice", wrong, moves)
+    for wrong in ([[], []], [[256, 257], [b"cd"]], [[257], []], [[257, 258], []]):
+        report = graded("my_choice", right, lambda wrong=wrong: wrong)
+        assert "output[2]: got False, expected True" in report.text

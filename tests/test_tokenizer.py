@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minilib import lab
 from minilib.bpe import PATTERNS, merges_of
 from minilib.naive import bpe as naive
+from minilib.naive import tokenizer as definition
 from minilib.tokenizer import Tokenizer
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -19,6 +20,129 @@ TEXT = (
     "The cat sat on the mat; the cat's hat, that's flat.\n\n"
     "  'Tis 1603, the 3rd act:\tthe théâtre is 満員 и полон.\r\n"
 ) * 3
+
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+
+def specials_beyond_the_size(text, vocab_size, *settings):
+    more = len(settings[3]) if len(settings) > 3 else 0
+    return definition.train(text, vocab_size + more, *settings)
+
+
+def specials_before_the_merges(*arguments):
+    learned = definition.train(*arguments)
+    return learned | {"specials": {mark: 256 + k for k, mark in enumerate(learned["specials"])}}
+
+
+def texts_glued(text, *settings):
+    parts = [text] if isinstance(text, (str, bytes)) else text
+    data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
+    return definition.train(data, *settings)
+
+
+def merges_as_ids(*arguments):
+    learned = definition.train(*arguments)
+    index = learned["tokens"].index
+    return learned | {"merges": [(index(left), index(right)) for left, right in learned["merges"]]}
+
+
+def readable(text):
+    """Bytes that are no UTF-8 as question marks: they do not come back."""
+    return text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+def trained_on_question_marks(text, *settings):
+    parts = [text] if isinstance(text, (str, bytes)) else text
+    return definition.train([readable(part) for part in parts], *settings)
+
+
+def question_marks_encoded(text, *arguments):
+    return definition.encode(readable(text), *arguments)
+
+
+def specials_everywhere(text, vocabulary, allowed=()):
+    return definition.encode(text, vocabulary, "all")
+
+
+def specials_nowhere(text, vocabulary, allowed=()):
+    return definition.encode(text, vocabulary)
+
+
+def ranks_for_ids(text, vocabulary, allowed=()):
+    ids = range(len(vocabulary["tokens"]))
+    return definition.encode(text, vocabulary | {"ids": ids}, allowed)
+
+
+def always_by_rank(text, vocabulary, allowed=()):
+    return definition.encode(text, vocabulary | {"merges": None}, allowed)
+
+
+def never_whole(text, vocabulary, allowed=()):
+    return definition.encode(text, vocabulary | {"whole": False}, allowed)
+
+
+def encoded_with_parts(parts, *arguments):
+    """The definition, with another way to find special tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(definition, "_parts", parts)
+        return definition.encode(*arguments)
+
+
+def first_listed_mark(*arguments):  # of two at one place, not the longer one
+    def parts(text, marks):
+        return re.split(f"({'|'.join(map(re.escape, marks))})", text) if marks else [text]
+
+    return encoded_with_parts(parts, *arguments)
+
+
+def longest_mark_anywhere(*arguments):  # though another one begins before it
+    def parts(text, marks):
+        found = [text]
+        for mark in sorted(marks, key=len, reverse=True):
+            cut = lambda part, mark=mark: re.split(f"({re.escape(mark)})", part)
+            nested = [[part] if part in marks else cut(part) for part in found]
+            found = [part for parts in nested for part in parts]
+        return found
+
+    return encoded_with_parts(parts, *arguments)
+
+
+def ids_as_ranks(ids, vocabulary):
+    known = dict(enumerate(vocabulary["tokens"]))
+    known |= {i: mark.encode() for mark, i in vocabulary.get("specials", {}).items()}
+    return b"".join(known.get(i, b"") for i in ids)
+
+
+def specials_left_out(ids, vocabulary):
+    marks = vocabulary.get("specials", {}).values()
+    return definition.decode([i for i in ids if i not in marks], vocabulary)
+
+
+def decoded_as_text(ids, vocabulary):
+    return readable(definition.decode(ids, vocabulary)).encode()
+
+
+WRONG = {
+    definition.train: [
+        specials_beyond_the_size,
+        specials_before_the_merges,
+        texts_glued,
+        merges_as_ids,
+        trained_on_question_marks,
+    ],
+    definition.encode: [
+        question_marks_encoded,
+        specials_everywhere,
+        specials_nowhere,
+        ranks_for_ids,
+        always_by_rank,
+        never_whole,
+        first_listed_mark,
+        longest_mark_anywhere,
+    ],
+    definition.decode: [ids_as_ranks, specials_left_out, decoded_as_text],
+}
 
 
 @pytest.fixture(scope="module")

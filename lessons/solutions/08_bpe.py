@@ -6,8 +6,6 @@ import minilib
 from minilib.bpe import encode_by_merges, encode_by_rank
 from minilib.naive import bpe as naive
 
-planted = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]
-
 
 def my_dropout(piece, merges, p, u):
     rank = {pair: k for k, pair in enumerate(merges)}
@@ -24,13 +22,13 @@ def my_dropout(piece, merges, p, u):
 
 
 def uniform(round, place):
-    return (0.37 * round + 0.61 * place + 0.11) % 1
+    return (3 * round + 5 * place + 1) % 8 / 8  # eighths: some are exactly p
 
 
 def dropout_cases(rng):
     merges = [(b"a", b"b"), (b"ab", b"c"), (b"c", b"a"), (b"abc", b"ab")]
     pieces = [b"", b"a", b"abcab", b"cabcabcab"]
-    for piece, p in itertools.product(pieces, [0.0, 0.3, 0.6, 1.0]):
+    for piece, p in itertools.product(pieces, [0.0, 0.25, 0.5, 0.75, 1.0]):
         yield piece, merges, p, uniform
 
 
@@ -40,36 +38,47 @@ def my_parting():
     return [b"a", b"aa", b"aaa"], [(b"a", b"a"), (b"a", b"aa")], b"aaa"
 
 
-def judged(answer):
-    tokens, merges, piece = answer
-    used = {bytes([byte]) for byte in piece}.union(*merges)
-    longer = [token for token in tokens if len(token) > 1]
-    legal = len(tokens) <= 6 and tokens != planted and used <= set(tokens)
-    if not legal or [left + right for left, right in merges] != longer:
-        return 0
-    return int(encode_by_merges(piece, merges) != encode_by_rank(piece, tokens))
-
-
 def parts():
-    return judged(my_parting())
+    tokens, merges, piece = my_parting()
+    longer, made = [t for t in tokens if len(t) > 1], [a + b for a, b in merges]
+    lacking = [k for k, t in enumerate(tokens) if t in longer and t not in made]
+    unknown = {bytes([byte]) for byte in piece}.union(*merges) - {*tokens}
+    rules = encode_by_merges(piece, merges), encode_by_rank(piece, tokens)
+    new, old = b" ".join(longer), b"bc ab abc"
+    faults = {
+        f"{len(tokens)} tokens are more than six": len(tokens) > 6,
+        "a token is empty or stands there twice": len({*tokens, b""}) <= len(tokens),
+        f"token {min(lacking, default=0)} has no merge": lacking,
+        f"merges make {made}, in order of rank {longer}": made != longer,
+        f"{min(unknown, default=0)} is no token": unknown,
+        "that is the one above": [*map(new.index, new)] == [*map(old.index, old)],
+        f"both rules give {rules[0]}": rules[0] == rules[1],
+    }
+    return next((words for words, wrong in faults.items() if wrong), "right")
 
 
 def my_choice(pairs, counts):
-    # cd cd ab ab: cd and ab come twice each. By ids ab is 256 and cd 257, by first met
-    # the other way round. Both tokens exist either way.
     most = max(counts)
     best = [pair for pair, n in zip(pairs, counts, strict=True) if n == most]
     return min(best), best[0]
 
 
-def choices(pairs, counts):
-    most = max(counts)
-    best = [pair for pair, n in zip(pairs, counts, strict=True) if n == most]
-    return min(best), best[0]
+def my_moves():
+    # cd and ab come twice each. By ids ab is 256 and cd 257, by first met the other way
+    # round. Both tokens exist either way.
+    return [256, 257], []
 
 
-def choice_cases(rng):
-    pairs = [(5, 1), (2, 9), (2, 3)]
-    yield pairs, [4, 4, 4]
-    yield pairs, [3, 4, 1]
-    yield [(1, 2), (1, 1)], [7, 7]
+def by_library(pairs, counts, merges=1):
+    words = dict(zip(map(bytes, pairs), counts, strict=True))  # each holds one pair
+    return [naive.train(words, merges, tie) for tie in ("smallest", "first")]
+
+
+def ties(pairs, counts):
+    a, b = map(naive.vocabulary, by_library([b"cd", b"ab"], [2, 2], merges=2))
+    moves = [[i for i in range(258) if a[i] != b[i]], sorted({*a} ^ {*b})]
+    return *([pair] for pair in my_choice(pairs, counts)), [*my_moves()] == moves
+
+
+tied = [([(3, 1), (2, 3), (2, 9), (5, 0)], n) for n in ([4] * 4, [3, 1, 4, 4])]
+right = lambda pairs, counts: (*by_library(pairs, counts), True)

@@ -9,27 +9,46 @@ _OWN_PATTERNS = [
     r"[\p{Lo}]|\P{Lm}{2}|\pM",  # classes without any ASCII character, one of a single letter
 ]
 _CHARACTERS = " \n\r\t/'sS1²ªaÄǅʰ字́.!\u00a0\u001c\u2028\U0001d7d8\U00010400\udc80"
+# contractions in both cases, two blanks, digits of all kinds, a case that changes, a last newline
+_SENTENCE = "a\nb c It's  DON'T 12345, x²½Ⅷ;\n/y helloWorld\t\tz \n \n"
+# the first and last white space of each run, and its neighbours, which are none
+_BLANKS = ".".join("\x08\t\r\x0e\x1b\x1c\x1f !\x84\x85\x86\xa0\u1680\u2028\u2029\u202f\u3000") + "."
+# the ends of Unicode, and of the runs between the capitals (of Ā ā Ă some are of one character)
+_BESIDE_CAPITALS = "".join(2 * letter for letter in "\0\1@AZ[`Āā\U0010fffe\U0010ffff")
 
 
 def pretokenize(rng):
-    """Nothing; one character; each kind of white space, digit, letter, mark beside each other."""
+    r"""Nothing; one character; a sentence; each kind of white space, digit, letter, mark beside
+    each other; where classes begin and end; $ before a last newline, and in a set."""
     letters = [*_CHARACTERS, "'re", "  ", "\r\n", " \n"]
     for pattern in (*PATTERNS.values(), *_OWN_PATTERNS):
-        yield "", pattern
-        yield "a", pattern
-        yield "a\nb c", pattern
-        for n in (5, 50, 500):
+        for text in ("", "a", _SENTENCE, _BLANKS):
+            yield text, pattern
+        for n in (5, 200):
             yield "".join(rng.choice(letters, size=n)), pattern
+    yield _BESIDE_CAPITALS, r"[\P{Lu}]"
+    yield "ba\n", r"a$"  # $ is the end, and not "or before a last newline"
+    yield "ba", r"a$"
+    yield "a$$b", r"[$]"
+    yield "xxaxbx", r"a|b"  # what lies before, between and behind the matches is kept
 
 
 def train(rng):
-    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs."""
+    """No piece, empty ones, runs of one letter, NUL, ties everywhere, more merges than pairs; and
+    for each usual mistake a corpus whose first merges it changes."""
     for tie in ("smallest", "first"):
         yield [], 3, tie
         yield [b"", b"a"], 3, tie
         yield [b"a" * 17, b"a" * 6], 9, tie
         yield [b"aaabdaaabac"], 3, tie
+        yield [b"Ab", b"aaa"], 1, tie  # aaa holds aa twice: overlaps count
+        yield [b"aaa"], 2, tie  # it becomes A a, and not a A
+        yield [b"cd", b"zb", b"ae", b"bd"], 4, tie  # the first, largest, smallest, last of equals
+        yield [*[b"ab"] * 5, *[b"abx"] * 2, *[b"by"] * 2], 3, tie  # b < ab by ids, not by bytes
+        yield [b"cd", b"ab", b"cd", b"xab", b"cd"], 1, tie  # equal pieces all count
+        yield [b"a", b"a", b"bc"], 2, tie  # no pair across the ends; one that comes once is merged
         yield {b"ab": 2, b"cd": 2, b"\0\0\xff": 1}, 4, tie, GPT2
+        yield [b" x!y"], 3, tie, GPT2  # a blank has a smaller byte than !, and a larger id
         # so many places that the twin merges them all at once
         yield [b"ab" * 90 + b"a" * 301, b"ba" * 70 + b"a" * 150], 12, tie
         for letters, n in ((2, 8), (3, 30), (20, 60)):
@@ -40,28 +59,42 @@ def _word(rng, letters):
     return bytes(rng.integers(97, 97 + letters, size=rng.integers(1, 9)).tolist())
 
 
-_PLANTED = [b"a", b"b", b"c", b"bc", b"ab", b"abc"]  # merges and ranks disagree on abc and cabc
+_A, _B, _C, _D = b"a", b"b", b"c", b"d"
+_PLANTED = [_A, _B, _C, b"bc", b"ab", b"abc"]  # merges and ranks disagree on abc and cabc
 
 
 def encode_by_rank(rng):
     """Nothing, one byte, runs, bytes without merges; a vocabulary that was trained, one that nobody
-    trained; a piece so long that the twin takes the other way."""
+    trained; a piece so long that the twin takes the other way; vocabularies that tell the rule from
+    the longest token, the rightmost pair, and pieces that are never or always taken whole."""
     text = bytes(rng.integers(97, 101, size=300).tolist())
     trained = naive.vocabulary(naive.train([text[i : i + 9] for i in range(0, 300, 9)], 40))
     for piece in (b"", b"a", b"aaaaa", b"abc", b"cabc", text[:20], text, b"a" * 300, b"\0\xffab"):
         yield piece, trained
         yield piece, [*_PLANTED, *trained[100:256], b"\0", b"\xff"]
+    yield b"aaa", [_A, b"aa"]  # aa a: the leftmost of two equal pairs
+    yield b"abc", [_A, _B, _C, b"bc", b"ab"]  # a bc: bc ranks before ab, though it comes later
+    yield b"abcd", [_A, _B, _C, _D, b"abcd"]  # a token that no joining reaches is the whole piece
+    yield b"abcda", [_A, _B, _C, _D, b"abcd"]  # and is not found in a longer one
 
 
 def encode_by_merges(rng):
-    """The same pieces; merges that were learned, and some whose order is not that of the tokens."""
-    planted = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+    """The same pieces; merges that were learned, and some whose order is not that of the tokens; a
+    pair that is listed twice, a merge before the one that makes its part."""
+    planted = [(_B, _C), (_A, _B), (b"ab", _C)]
     for piece, tokens in encode_by_rank(rng):
         yield piece, naive.merges_of(tokens) if len(tokens) > 256 else planted
-    yield b"abcab", [(b"a", b"b"), (b"b", b"c"), (b"a", b"b")]  # the first of two ranks counts
+    yield b"abcab", [(_A, _B), (_B, _C), (_A, _B)]  # the first of two ranks counts
+    yield b"aaa", [(_A, _A)]  # aa a: the leftmost of two equal pairs
+    yield b"abcabc", [(b"ab", _C), (_A, _B)]  # going through the list once is not enough
+    yield b"abcd", [(_B, _C), (_A, _B), (_C, _D)]  # a bc d: neither from the left nor the longest
 
 
 def merges_of(rng):
-    """Merges of words and of a run; none."""
+    """Merges of words and of a run; none; a token that falls into two known ones in several ways:
+    neither the first nor the last way is right, or not the most even one."""
     yield (naive.vocabulary(naive.train([b"abcabdabcab", b"aaaa"], 9)),)
     yield (naive.vocabulary([]),)
+    # abcd is a bcd, ab cd or abc d: ab and cd rank first
+    yield ([_A, _B, _C, _D, b"ab", b"cd", b"bcd", b"abc", b"abcd"],)
+    yield ([_A, _B, _C, _D, b"bc", b"bcd", b"ab", b"cd", b"abcd"],)  # bc and bcd do: a bcd

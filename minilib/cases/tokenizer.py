@@ -7,16 +7,18 @@ _BYTES = [bytes([byte]) for byte in bpe.RAW]
 
 
 def train(rng):
-    """Nothing; bytes that are no UTF-8; texts that end in blanks; each pattern, tie, alphabet."""
+    """Nothing; bytes that are no UTF-8; texts that end in blanks; more room than merges; each
+    pattern, tie, alphabet, with fewer merges than there are pairs, so that their number shows."""
     yield "", 260
     yield b"ab\xff\xfeab\xc3", 262
     yield ["a\n\n", b"b\n\n", ""], 258  # \n\n is a piece where a text ends, not before a letter
     yield "a\n\nb\n\nb", 258
+    yield ["a", "a", "cd"], 257  # aa is no piece
     yield "aaaa", 300, "gpt2", "smallest", bpe.RAW, ["<s>", "</s>"]  # more room than merges
     for pattern in (*bpe.PATTERNS, r"\p{L}+|x"):
         for tie in ("smallest", "first"):
             for alphabet in (bpe.RAW, bpe.GPT2):
-                yield _TEXT, 300, pattern, tie, alphabet, ["<s>"]
+                yield _TEXT, 278, pattern, tie, alphabet, ["<s>", "</s>"]
 
 
 def _vocabularies():
@@ -24,18 +26,20 @@ def _vocabularies():
     yield trained
     yield {"tokens": trained["tokens"], "pattern": "tekken"}  # by rank
     planted = {"tokens": [*_BYTES, b"bc", b"ab", b"abc"], "ids": [*range(2, 261)]}
-    planted |= {"merges": [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], "specials": {"<s>": 1}}
+    planted |= {"merges": [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]}
+    planted |= {"specials": {"<s>": 1, "s><字>": 0}}  # the longer one begins later
     yield planted  # abc is a token that its merges do not reach
     yield planted | {"whole": True}
     yield {"tokens": planted["tokens"], "pattern": "[^ ]+", "ids": [*range(0, 518, 2)]}
 
 
 def encode(rng):
-    """Nothing, text, any bytes; special tokens that are allowed, some or all, that overlap, that
-    are none; a vocabulary whose merges and ranks disagree, ids with gaps, own patterns."""
+    """Nothing, text, any bytes; special tokens that are allowed, some or all, that overlap (the
+    first counts, then the longer one), that are none; a vocabulary whose merges and ranks disagree,
+    whose pieces are taken whole, ids with gaps, own patterns."""
     noise = bytes(rng.integers(256, size=60).tolist())
     for vocabulary in _vocabularies():
-        for text in ("", "abc cabc", _TEXT, noise, b"a<s>!abc<s><s", "<s>!"):
+        for text in ("", "abc cabc", _TEXT, noise, b"a<s>!abc<s><s", "<s>!", "<s><字>"):
             yield text, vocabulary
             yield text, vocabulary, "all"
         for mark in vocabulary.get("specials", ()):
@@ -43,7 +47,7 @@ def encode(rng):
 
 
 def decode(rng):
-    """No ids; every id once, special ones too."""
+    """No ids; every id once, special ones too, in no order."""
     for vocabulary in _vocabularies():
         ids = vocabulary.get("ids", list(range(len(vocabulary["tokens"]))))
         ids = [*ids, *vocabulary.get("specials", {}).values()]
