@@ -43,7 +43,9 @@ def is_real(leaf):
 
 def as_numpy(leaf):
     """Torch tensors become arrays; everything else stays."""
-    return leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else leaf
+    if not hasattr(leaf, "detach"):
+        return leaf
+    return leaf.detach().cpu().resolve_conj().resolve_neg().numpy()
 
 
 def copy(tree):

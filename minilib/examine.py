@@ -174,9 +174,7 @@ class Case:
         floor = 10 * tolerance * sum(term.sum() for term in terms) + 1e-300
         worst = 0.0
         for (path, leaf), g in zip(leaves.items(), found, strict=True):
-            known = (
-                np.zeros(leaf.shape) if g is None else g.detach().cpu().numpy().astype(leaf.dtype)
-            )
+            known = np.zeros(leaf.shape) if g is None else as_numpy(g).astype(leaf.dtype)
             error, got, expected = self._directional(weights, leaf, known, floor, tolerance)
             worst = max(worst, error)
             if not error <= tolerance:

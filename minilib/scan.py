@@ -154,10 +154,10 @@ def ssd(
         )
     x, log_a, B, C = (t.unflatten(1, (-1, Q)) for t in (x, log_a, B, C))  # (batch, chunks, Q, ...)
     x, log_a = x.transpose(2, 3), log_a.transpose(2, 3)  # (b, chunks, H, Q, P), (b, chunks, H, Q)
-    M = segsum(log_a).exp() * (C @ B.transpose(2, 3))[:, :, None]  # (b, chunks, H, Q, Q)
+    left = segsum(log_a).exp()  # (b, chunks, H, Q, Q): of step j at step i
+    M = left * (C @ B.transpose(2, 3))[:, :, None]
     since_start = log_a.cumsum(-1)  # log of what step q leaves of the state before the chunk
-    to_end = log_a.flip(-1).cumsum(-1).flip(-1) - log_a  # and the end of the chunk of step q
-    writes = B[:, :, None] * to_end.exp()[..., None]  # (b, chunks, H, Q, N)
+    writes = B[:, :, None] * left[..., -1, :, None]  # (b, chunks, H, Q, N), what the end has of it
     added = (writes.transpose(3, 4) @ x).to(S)  # (b, chunks, H, N, P), by each chunk
     kept = since_start[..., -1].exp()[..., None, None].expand(added.shape).contiguous()
     states = scan(kept, added, S)  # after each chunk

@@ -1,7 +1,53 @@
+import numpy as np
 import pytest
 import torch
 
 from minilib.convolution import causal_conv, fast_length
+from minilib.naive import convolution as naive
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def wraps_around(K, u):
+    L = u.shape[-1]
+    K = np.pad(K, ((0, 0), (0, max(0, L - K.shape[1]))))[:, :L]
+    return np.fft.irfft(np.fft.rfft(K) * np.fft.rfft(u), L)
+
+
+def kernel_reversed(K, u):
+    return naive.causal_conv(K[:, ::-1], u)
+
+
+def looks_ahead(K, u):
+    return naive.causal_conv(K, u[..., ::-1])[..., ::-1]
+
+
+def one_sample_late(K, u):
+    return naive.causal_conv(np.pad(K, ((0, 0), (1, 0))), u)
+
+
+def the_same_kernel_for_all(K, u):
+    return naive.causal_conv(np.broadcast_to(K[:1], K.shape), u)
+
+
+def last_tap_left_out(K, u):
+    return naive.causal_conv(K[:, :-1], u)
+
+
+WRONG = {
+    naive.causal_conv: [
+        wraps_around,
+        kernel_reversed,
+        looks_ahead,
+        one_sample_late,
+        the_same_kernel_for_all,
+        last_tap_left_out,
+    ]
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
 
 double = lambda *values: torch.tensor(values, dtype=torch.float64)
 noise = lambda *shape: torch.randn(*shape, dtype=torch.float64)

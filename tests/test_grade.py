@@ -310,6 +310,7 @@ def test_complex_gradients_follow_torch():
     cases = lambda rng: [(rng.normal(size=3) + 1j * rng.normal(size=3),)]
     assert minilib.check(lambda z: torch.abs(z) ** 2 + z * z, like=definition, cases=cases)
     assert not minilib.check(lambda z: torch.abs(z.detach()) ** 2 + z * z, definition, cases=cases)
+    assert minilib.check(lambda z: torch.conj(z), like=np.conj, cases=cases)  # a lazy view in torch
 
 
 # -- secrets ---------------------------------------------------------------------------------------

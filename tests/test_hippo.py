@@ -7,6 +7,122 @@ import torch
 from minilib.hippo import discretize, legs_memory, legs_rebuild
 from minilib.naive import hippo as naive
 
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def remember(u, N, step):
+    """legs_memory with another Ā and B̄ of the k-th sample: step(A, B, k)."""
+    x = np.zeros((len(u), N))
+    for k in range(1, u.shape[1] + 1):
+        Ab, Bb = step(*naive.hippo_legs(N), k)
+        x = x @ Ab.T + u[:, k - 1 : k] * Bb
+    return x
+
+
+def without_a_clock(u, N):
+    return remember(u, N, lambda A, B, k: naive.discretize(A, B, 1.0))
+
+
+def clock_one_ahead(u, N):
+    return remember(u, N, lambda A, B, k: naive.discretize(A / (k + 1), B / (k + 1), 1.0))
+
+
+def clock_in_A_only(u, N):
+    return remember(u, N, lambda A, B, k: naive.discretize(A / k, B, 1.0))
+
+
+def A_transposed(u, N):
+    return remember(u, N, lambda A, B, k: naive.discretize(A.T / k, B / k, 1.0))
+
+
+def euler_memory(u, N):
+    return remember(u, N, lambda A, B, k: (np.eye(N) + A / k, B / k))
+
+
+def zero_order_hold_memory(u, N):
+    return remember(u, N, lambda A, B, k: naive.discretize(A / k, B / k, 1.0, "zoh"))
+
+
+def polynomials_of_norm_one_forgotten(x, L):
+    return naive.legs_rebuild(x / np.sqrt(2 * np.arange(x.shape[1]) + 1), L)
+
+
+def time_reversed(x, L):
+    return naive.legs_rebuild(x, L)[:, ::-1]
+
+
+def from_end_to_end(x, L):
+    weights = x * np.sqrt(2 * np.arange(x.shape[1]) + 1)
+    return np.polynomial.legendre.legval(np.linspace(-1, 1, L), weights.T)
+
+
+def powers_for_polynomials(x, L):
+    r = 2 * (np.arange(L) + 0.5) / L - 1
+    return x * np.sqrt(2 * np.arange(x.shape[1]) + 1) @ np.vander(r, x.shape[1], increasing=True).T
+
+
+def euler(A, B, dt, method="bilinear"):
+    return np.eye(len(A)) + dt * A, dt * B
+
+
+def euler_backward(A, B, dt, method="bilinear"):
+    left = np.eye(len(A)) - dt * A
+    return np.linalg.inv(left), np.linalg.solve(left, dt * B)
+
+
+def halves_forgotten(A, B, dt, method="bilinear"):
+    Ab, Bb = naive.discretize(A, B, 2 * dt, method)
+    return Ab, Bb / 2
+
+
+def step_size_forgotten_in_B(A, B, dt, method="bilinear"):
+    Ab, Bb = naive.discretize(A, B, dt, method)
+    return Ab, Bb / dt
+
+
+def B_times_step_size(A, B, dt, method="bilinear"):
+    return naive.discretize(A, B, dt, method)[0], dt * B
+
+
+def bilinear_for_both(A, B, dt, method="bilinear"):
+    return naive.discretize(A, B, dt)
+
+
+def exponential_of_each_number(A, B, dt, method="bilinear"):
+    Ab, Bb = naive.discretize(A, B, dt, method)
+    return np.exp(dt * A) if method == "zoh" else Ab, Bb
+
+
+WRONG = {
+    naive.legs_memory: [
+        without_a_clock,
+        clock_one_ahead,
+        clock_in_A_only,
+        A_transposed,
+        euler_memory,
+        zero_order_hold_memory,
+    ],
+    naive.legs_rebuild: [
+        polynomials_of_norm_one_forgotten,
+        time_reversed,
+        from_end_to_end,
+        powers_for_polynomials,
+    ],
+    naive.discretize: [
+        euler,
+        euler_backward,
+        halves_forgotten,
+        step_size_forgotten_in_B,
+        B_times_step_size,
+        bilinear_for_both,
+        exponential_of_each_number,
+    ],
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
+
 double = lambda *values: torch.tensor(values, dtype=torch.float64)
 
 

@@ -1,11 +1,141 @@
 """Mamba: by hand, as a gate, against the published implementation, in constant memory, refusals."""
 
 import math
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
 from minilib.mamba import Mamba, causal_conv1d, selective_scan
+from minilib.naive import mamba as naive
+from minilib.naive.scan import ssd
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+SCAN, CONV, MIXER, MAMBA = naive.selective_scan, naive.causal_conv1d, naive.mixer, naive.mamba
+
+
+def from_nothing(x, dt, A, B, C, D, h):
+    return SCAN(x, dt, A, B, C, D, 0 * h)
+
+
+def no_skip(x, dt, A, B, C, D, h):
+    return SCAN(x, dt, A, B, C, 0 * D, h)
+
+
+def A_grows(x, dt, A, B, C, D, h):
+    return SCAN(x, dt, -A, B, C, D, h)
+
+
+def B_and_C_swapped(x, dt, A, B, C, D, h):
+    return SCAN(x, dt, A, C, B, D, h)
+
+
+def step_size_only_in_the_decay(x, dt, A, B, C, D, h):
+    y, h = SCAN(x / dt, dt, A, B, C, 0 * D, h)
+    return y + D * x, h
+
+
+def zero_order_hold_for_B(x, dt, A, B, C, D, h):
+    rows = []
+    for t in range(x.shape[1]):
+        decay = np.exp(dt[:, t, :, None] * A)
+        h = decay * h + (decay - 1) / A * B[:, t, None] * x[:, t, :, None]
+        rows.append((h * C[:, t, None]).sum(-1) + D * x[:, t])
+    return np.stack(rows, axis=1), h
+
+
+def reads_before_it_writes(x, dt, A, B, C, D, h):
+    rows = []
+    for t in range(x.shape[1]):
+        rows.append((h * C[:, t, None]).sum(-1) + D * x[:, t])
+        _, h = SCAN(*(v[:, t : t + 1] for v in (x, dt)), A, B[:, t:], C[:, t:], D, h)
+    return np.stack(rows, axis=1), h
+
+
+def no_bias(x, weight, bias, before):
+    return CONV(x, weight, 0 * bias, before)
+
+
+def nothing_before(x, weight, bias, before):
+    return CONV(x, weight, bias, 0 * before)
+
+
+def taps_reversed(x, weight, bias, before):
+    return CONV(x, weight[..., ::-1], bias, before)
+
+
+def one_step_ahead(x, weight, bias, before):
+    before = np.concatenate([before, x[:, :1]], axis=1)[:, 1:]
+    return CONV(np.roll(x, -1, axis=1), weight, bias, before)
+
+
+def the_same_taps_for_all(x, weight, bias, before):
+    return CONV(x, np.broadcast_to(weight[:1], weight.shape), bias, before)
+
+
+def mamba_with(name, **parts):
+    """The definition of Mamba with other parts."""
+
+    def wrong(params, ids, *, layers, heads=None):
+        with mock.patch.multiple(naive, **parts):
+            return MAMBA(params, ids, layers=layers, heads=heads)
+
+    wrong.__name__ = name
+    return wrong
+
+
+def layer_norm(x, weight):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * weight
+
+
+def bias_behind_softplus(params, u):
+    name = "dt_proj.bias"
+    late = lambda x, dt, *rest: SCAN(x, dt + params[name], *rest)
+    with mock.patch.object(naive, "selective_scan", late):
+        return MIXER({**params, name: 0 * params[name]}, u)
+
+
+def one_decay_for_all_heads(x, log_a, B, C, S):
+    return ssd(x, np.broadcast_to(log_a[..., :1], log_a.shape), B, C, S)
+
+
+WRONG = {
+    naive.selective_scan: [
+        from_nothing,
+        no_skip,
+        A_grows,
+        B_and_C_swapped,
+        step_size_only_in_the_decay,
+        zero_order_hold_for_B,
+        reads_before_it_writes,
+    ],
+    naive.causal_conv1d: [
+        no_bias,
+        nothing_before,
+        taps_reversed,
+        one_step_ahead,
+        the_same_taps_for_all,
+    ],
+    naive.mamba: [
+        mamba_with("step_sizes_of_both_signs", softplus=lambda x: x),
+        mamba_with("bias_behind_softplus", mixer=bias_behind_softplus),
+        mamba_with("no_SiLU", sigmoid=lambda x: 1.0),
+        mamba_with("layer_norm", rms_norm=layer_norm),
+        mamba_with("no_norm", rms_norm=lambda x, weight: x),
+        mamba_with("no_residual", mixer=lambda params, u: MIXER(params, u) - u),
+        mamba_with("no_skip", selective_scan=no_skip),
+        mamba_with("B_and_C_swapped", selective_scan=B_and_C_swapped),
+        mamba_with("taps_reversed", causal_conv1d=taps_reversed),
+        mamba_with("looks_ahead", causal_conv1d=one_step_ahead),
+        mamba_with("one_decay_for_all_heads", ssd=one_decay_for_all_heads),
+    ],
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
 
 IDS = torch.tensor([[1, 5, 0, 10, 3, 3, 7]])
 MODELS = {"Mamba": {"state": 3}, "Mamba-2": {"state": 4, "heads": 3}}

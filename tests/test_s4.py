@@ -1,4 +1,5 @@
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,139 @@ from minilib.naive import s4 as naive
 from minilib.naive.convolution import causal_conv
 from minilib.s4 import S4, S4Layer, _lengthen, dplr_kernel, dplr_output, dplr_ssm
 from minilib.s4d import vandermonde
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def C_for_Ct(Lam, P, B, Ct, dt, L):
+    impulse, nothing = np.eye(L)[:1, None].repeat(len(dt), 1), np.zeros((1, *P.shape), complex)
+    return naive.dplr_ssm(impulse, Lam, P, B, Ct, dt, 0 * dt, nothing)[0][0]
+
+
+def without_rank_one(Lam, P, B, Ct, dt, L):
+    return naive.dplr_kernel(Lam, 0 * P, B, Ct, dt, L)
+
+
+def one_of_each_pair(Lam, P, B, Ct, dt, L):
+    return naive.dplr_kernel(Lam, P, B, Ct, dt, L) / 2
+
+
+def not_yet_transformed_back(Lam, P, B, Ct, dt, L):
+    return np.fft.fft(naive.dplr_kernel(Lam, P, B, Ct, dt, L)).real
+
+
+def roots_of_unity_backwards(Lam, P, B, Ct, dt, L):
+    return np.roll(naive.dplr_kernel(Lam, P, B, Ct, dt, L)[:, ::-1], 1, axis=1)
+
+
+def minus_one_left_out(Lam, P, B, Ct, dt, L):
+    there = dt * (Ct * B).real.sum(-1) * (L % 2 == 0) / L
+    return naive.dplr_kernel(Lam, P, B, Ct, dt, L) - there[:, None] * (-1.0) ** np.arange(L)
+
+
+def Ct_itself(Lam, P, Ct, dt, L):
+    return Ct.copy()
+
+
+def one_power_more(Lam, P, Ct, dt, L):
+    return naive.dplr_output(Lam, P, Ct, dt, L + 1)
+
+
+def output_without_rank_one(Lam, P, Ct, dt, L):
+    return naive.dplr_output(Lam, 0 * P, Ct, dt, L)
+
+
+def row_for_column(Lam, P, Ct, dt, L):
+    C = np.zeros_like(Ct)
+    for h in range(len(dt)):
+        Ab, _ = naive.dplr_discretize(Lam[h], P[h], P[h], dt[h])
+        whole = np.eye(len(Ab)) - np.linalg.matrix_power(Ab, L)
+        C[h] = np.linalg.solve(whole, hippo.with_conjugates(Ct[h]))[: Ct.shape[1]]
+    return C
+
+
+def from_nothing(u, Lam, P, B, C, dt, D, x):
+    return naive.dplr_ssm(u, Lam, P, B, C, dt, D, 0 * x)
+
+
+def no_skip(u, Lam, P, B, C, dt, D, x):
+    return naive.dplr_ssm(u, Lam, P, B, C, dt, 0 * D, x)
+
+
+def ssm_without_rank_one(u, Lam, P, B, C, dt, D, x):
+    return naive.dplr_ssm(u, Lam, 0 * P, B, C, dt, D, x)
+
+
+def C_conjugated(u, Lam, P, B, C, dt, D, x):
+    return naive.dplr_ssm(u, Lam, P, B, C.conj(), dt, D, x)
+
+
+def reads_before_the_sample_comes_in(u, Lam, P, B, C, dt, D, x):
+    y, last = naive.dplr_ssm(u, Lam, P, B, C, dt, D, x)
+    return y - C_for_Ct(Lam, P, B, C, dt, 1) * u, last
+
+
+def layer_without_skip(params, u, *, length):
+    return naive.s4_layer({**params, "D": 0 * params["D"]}, u, length=length)
+
+
+def layer_without_rank_one(params, u, *, length):
+    return naive.s4_layer({**params, "P": 0 * params["P"]}, u, length=length)
+
+
+def length_of_the_input(params, u, *, length):
+    return naive.s4_layer(params, u, length=u.shape[2])
+
+
+def Ct_as_C(params, u, *, length):
+    with mock.patch.object(naive, "dplr_output", Ct_itself):
+        return naive.s4_layer(params, u, length=length)
+
+
+def lm_with_Ct_as_C(params, ids, *, layers, length):
+    with mock.patch.object(naive, "dplr_output", Ct_itself):
+        return naive.s4_lm(params, ids, layers=layers, length=length)
+
+
+def lm_with_the_length_of_the_text(params, ids, *, layers, length):
+    return naive.s4_lm(params, ids, layers=layers, length=ids.shape[1])
+
+
+def one_layer_twice(params, ids, *, layers, length):
+    twice = lambda name: name.replace("blocks.1", "blocks.0")
+    params = {name: params[twice(name)] for name in params}
+    return naive.s4_lm(params, ids, layers=layers, length=length)
+
+
+WRONG = {
+    naive.dplr_kernel: [
+        C_for_Ct,
+        without_rank_one,
+        one_of_each_pair,
+        not_yet_transformed_back,
+        roots_of_unity_backwards,
+        minus_one_left_out,
+    ],
+    naive.dplr_output: [Ct_itself, one_power_more, output_without_rank_one, row_for_column],
+    naive.dplr_ssm: [
+        from_nothing,
+        no_skip,
+        ssm_without_rank_one,
+        C_conjugated,
+        reads_before_the_sample_comes_in,
+    ],
+    naive.s4_layer: [
+        layer_without_skip,
+        layer_without_rank_one,
+        length_of_the_input,
+        Ct_as_C,
+    ],
+    naive.s4_lm: [lm_with_Ct_as_C, lm_with_the_length_of_the_text, one_layer_twice],
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
 
 double = lambda *values: torch.tensor(values, dtype=torch.float64)
 noise = lambda *shape: torch.randn(*shape, dtype=torch.float64)

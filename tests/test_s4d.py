@@ -1,4 +1,6 @@
 import math
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,6 +10,145 @@ from minilib.lab import weights
 from minilib.lab.measure import peak_bytes
 from minilib.naive import s4d as naive
 from minilib.s4d import S4D, S4DLayer, _powers, diagonal_kernel, diagonal_ssm, vandermonde
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+BLOCK, LM = naive.block, naive.s4d_lm
+
+
+def one_of_each_pair(w, log_z, L):
+    return naive.vandermonde(w, log_z, L) / 2
+
+
+def real_part_left_out(w, log_z, L):
+    return 2 * (w[..., None] * np.exp(np.arange(L) * log_z[..., None])).sum(-2)
+
+
+def real_parts_first(w, log_z, L):
+    return naive.vandermonde(w.real + 0j, log_z, L)
+
+
+def powers_from_one(w, log_z, L):
+    return naive.vandermonde(w * np.exp(log_z), log_z, L)
+
+
+def z_for_its_logarithm(w, log_z, L):
+    return naive.vandermonde(w, np.exp(log_z), L)
+
+
+def kernel_of_euler(C, A, dt, L):
+    return naive.vandermonde(C * dt[:, None], dt[:, None] * A, L)
+
+
+def kernel_without_B(C, A, dt, L):
+    return naive.vandermonde(C, dt[:, None] * A, L)
+
+
+def kernel_bilinear(C, A, dt, L):
+    half = dt[:, None] * A / 2
+    return naive.vandermonde(C * dt[:, None] / (1 - half), np.log((1 + half) / (1 - half)), L)
+
+
+def divides_by_A_of_0(C, A, dt, L):
+    z = dt[:, None] * A
+    return naive.vandermonde(C * np.expm1(z) / A, z, L)
+
+
+def from_nothing(u, A, C, dt, D, x):
+    return naive.diagonal_ssm(u, A, C, dt, D, 0 * x)
+
+
+def no_skip(u, A, C, dt, D, x):
+    return naive.diagonal_ssm(u, A, C, dt, 0 * D, x)
+
+
+def one_mode_of_each_pair(u, A, C, dt, D, x):
+    return naive.diagonal_ssm(u, A, C / 2, dt, D, x)
+
+
+def reads_before_the_sample_comes_in(u, A, C, dt, D, x):
+    y, last = naive.diagonal_ssm(u, A, C, dt, D, x)
+    Bb = np.vectorize(lambda A, dt: naive.zoh(A, dt)[1])(A, dt[:, None])
+    return y - 2 * (C * Bb).real.sum(-1)[:, None] * u, last
+
+
+def state_conjugated(u, A, C, dt, D, x):
+    y, last = naive.diagonal_ssm(u, A, C, dt, D, x)
+    return y, last.conj()
+
+
+def layer_with(name, **changes):
+    """The definition of the layer with other parameters: of each one a function of it."""
+
+    def wrong(params, u):
+        return naive.s4d_layer({**params, **{k: f(params[k]) for k, f in changes.items()}}, u)
+
+    wrong.__name__ = name
+    return wrong
+
+
+def lm_with(name, block):
+    """The definition of the language model with another block(params, x, layer)."""
+
+    def wrong(params, ids, *, layers):
+        with mock.patch.object(naive, "block", block):
+            return LM(params, ids, layers=layers)
+
+    wrong.__name__ = name
+    return wrong
+
+
+def gate_and_value_swapped(params, x, layer):
+    half = {k: np.roll(v, len(v) // 2, axis=0) for k, v in params.items() if "mix" in k}
+    return BLOCK({**params, **half}, x, layer)
+
+
+def gelu_by_tanh(params, x, layer):
+    erf = lambda v: math.tanh(2 / math.sqrt(math.pi) * (v + 0.08943 * v**3))
+    with mock.patch.object(naive, "math", types.SimpleNamespace(erf=erf, sqrt=math.sqrt)):
+        return BLOCK(params, x, layer)
+
+
+def no_norm(params, x, layer):
+    with mock.patch.object(naive, "layer_norm", lambda x, weight, bias: x):
+        return BLOCK(params, x, layer)
+
+
+WRONG = {
+    naive.vandermonde: [
+        one_of_each_pair,
+        real_part_left_out,
+        real_parts_first,
+        powers_from_one,
+        z_for_its_logarithm,
+    ],
+    naive.diagonal_kernel: [kernel_of_euler, kernel_without_B, kernel_bilinear, divides_by_A_of_0],
+    naive.diagonal_ssm: [
+        from_nothing,
+        no_skip,
+        one_mode_of_each_pair,
+        reads_before_the_sample_comes_in,
+        state_conjugated,
+    ],
+    naive.s4d_layer: [
+        layer_with("no_skip", D=np.zeros_like),
+        layer_with("the_same_step_for_all", log_dt=lambda v: 0 * v + v[0]),
+        layer_with("waves_backwards", frequency=np.negative),
+        layer_with("decay_upside_down", log_decay=np.negative),
+        layer_with("C_real", C=lambda v: v * [1, 0]),
+    ],
+    naive.s4d_lm: [
+        lm_with("no_residual", lambda params, x, layer: BLOCK(params, x, layer) - x),
+        lm_with("gate_and_value_swapped", gate_and_value_swapped),
+        lm_with("gelu_by_tanh", gelu_by_tanh),
+        lm_with("no_norm", no_norm),
+        lm_with("systems_left_out", lambda params, x, layer: BLOCK(params, x, lambda _, u: u)),
+    ],
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
 
 double = lambda *values: torch.tensor(values, dtype=torch.float64)
 noise = lambda *shape: torch.randn(*shape, dtype=torch.float64)

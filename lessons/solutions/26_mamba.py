@@ -37,7 +37,7 @@ def step_of_the_twin(params, before, h, u):
 
 
 def states(rng):
-    for batch, width, N in [(1, 3, 1), (2, 5, 4)]:
+    for batch, width, N in [(1, 3, 1), (2, 5, 4), (3, 17, 2)]:
         shapes = {name: p.shape for name, p in Mixer(width, N, 1).state_dict().items()}
         params = {name: rng.normal(size=tuple(shape)) for name, shape in shapes.items()}
         before = rng.normal(size=(batch, 3, 2 * width))

@@ -23,9 +23,14 @@ def _system(rng, N):
 
 
 def discretize(rng):
-    """Both methods, small and large steps; HiPPO's matrix; A = 0, for which A⁻¹ does not exist."""
+    """Both methods, small and large steps; HiPPO's matrix; A = 0, for which A⁻¹ does not exist.
+
+    A step so small that a series of e^M needs no halving; M = 0, which has no logarithm.
+    """
     for N, dt in [(1, 0.3), (4, 0.1), (7, 2.0)]:
         for method in ("bilinear", "zoh"):
             yield *_system(rng, N), rng.uniform(dt, 2 * dt, size=()), method
     yield *naive.hippo_legs(8), rng.uniform(size=()), "zoh"
     yield np.zeros((3, 3)), rng.normal(size=3), rng.uniform(size=()), "zoh"
+    yield *_system(rng, 2), np.array(1e-3), "zoh"
+    yield np.zeros((1, 1)), np.zeros(1), np.array(0.5), "zoh"
