@@ -9,7 +9,136 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilib.naive import scan as naive
-from minilib.scan import scan, segsum, ssd
+from minilib.scan import _Scan, scan, segsum, ssd
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def from_nothing(a, b, h):
+    return naive.scan(a, b, 0 * h)
+
+
+def states_before_each_step(a, b, h):
+    return np.concatenate([h[:, None], naive.scan(a, b, h)[:, :-1]], axis=1)
+
+
+def decays_what_has_just_come(a, b, h):
+    return naive.scan(a, a * b, h)
+
+
+def decay_of_the_step_before(a, b, h):
+    return naive.scan(np.roll(a, 1, axis=1), b, h)
+
+
+def by_dividing(a, b, h):
+    left = a.cumprod(1)
+    return left * (h[:, None] + (b / left).cumsum(1))
+
+
+def carry_lost_between_chunks(a, b, h):
+    chunks = [slice(start, start + 4) for start in range(0, b.shape[1], 4)]
+    return np.concatenate([naive.scan(a[:, c], b[:, c], h) for c in chunks], axis=1)
+
+
+def state_detached(a, b, h):
+    rows = []
+    for t in range(b.shape[1]):
+        rows.append(a[:, t] * h + b[:, t])
+        h = rows[-1].detach()
+    return torch.stack(rows, 1)
+
+
+class _Real(_Scan):
+    """The backward pass of real numbers: conjugates nowhere."""
+
+    @staticmethod
+    def backward(ctx, d):
+        return tuple(g.conj_physical() for g in _Scan.backward(ctx, d.conj()))
+
+
+def gradient_without_conjugates(a, b, h):
+    return _Real.apply(*map(torch.as_tensor, (a, b, h)))
+
+
+def the_step_of_the_column_too(log_a):
+    return naive.segsum(log_a) + log_a
+
+
+def zeros_above_the_diagonal(log_a):
+    return np.tril(np.where(np.tri(len(log_a)) > 0, naive.segsum(log_a), 0))
+
+
+def rows_for_columns(log_a):
+    return naive.segsum(log_a).T
+
+
+def difference_of_running_sums(log_a):
+    total = log_a.cumsum()
+    return np.where(np.tri(len(log_a)) > 0, total[:, None] - total, -np.inf)
+
+
+def ssd_from_nothing(x, log_a, B, C, S):
+    return naive.ssd(x, log_a, B, C, 0 * S)
+
+
+def last_state_without_the_first(x, log_a, B, C, S):
+    return naive.ssd(x, log_a, B, C, S)[0], naive.ssd(x, log_a, B, C, 0 * S)[1]
+
+
+def reads_with_B_and_writes_with_C(x, log_a, B, C, S):
+    return naive.ssd(x, log_a, C, B, S)
+
+
+def reads_before_it_writes(x, log_a, B, C, S):
+    y, S = naive.ssd(x, log_a, B, C, S)
+    return y - (B * C).sum(-1)[..., None, None] * x, S
+
+
+def decays_what_it_has_just_written(x, log_a, B, C, S):
+    return naive.ssd(x * np.exp(log_a)[..., None], log_a, B, C, S)
+
+
+def one_decay_for_all_heads(x, log_a, B, C, S):
+    return naive.ssd(x, np.broadcast_to(log_a[..., :1], log_a.shape), B, C, S)
+
+
+def ssd_carry_lost_between_chunks(x, log_a, B, C, S):
+    chunks = [slice(start, start + 64) for start in range(0, x.shape[1], 64)]
+    done = [naive.ssd(x[:, c], log_a[:, c], B[:, c], C[:, c], S) for c in chunks]
+    return np.concatenate([y for y, _ in done], axis=1), done[-1][1]
+
+
+WRONG = {
+    naive.scan: [
+        from_nothing,
+        states_before_each_step,
+        decays_what_has_just_come,
+        decay_of_the_step_before,
+        by_dividing,
+        carry_lost_between_chunks,
+        state_detached,
+        gradient_without_conjugates,
+    ],
+    naive.segsum: [
+        the_step_of_the_column_too,
+        zeros_above_the_diagonal,
+        rows_for_columns,
+        difference_of_running_sums,
+    ],
+    naive.ssd: [
+        ssd_from_nothing,
+        last_state_without_the_first,
+        reads_with_B_and_writes_with_C,
+        reads_before_it_writes,
+        decays_what_it_has_just_written,
+        one_decay_for_all_heads,
+        ssd_carry_lost_between_chunks,
+    ],
+}
+
+
+# -- tests -----------------------------------------------------------------------------------------
+
 
 ROADS = {
     "sequential": naive.scan_sequential,
