@@ -120,11 +120,11 @@ class Messages:
         if name == "iterator":
             return iter([self.decode(item) for item in value])
         if name == "function":
-            return lambda *arguments: self.call_back(value, arguments)
+            return lambda *arguments, **keywords: self.call_back(value, arguments, keywords)
         return Other(value)
 
-    def call_back(self, number, arguments):
-        self.send({"callback": number, "arguments": arguments})
+    def call_back(self, number, arguments, keywords):
+        self.send({"callback": number, "arguments": arguments, "keywords": keywords})
         return self.receive()["result"]
 
 
@@ -209,7 +209,9 @@ class Sandbox:
                     self.ended = "writes into the channel of its answers"
                 elif "callback" in reply:
                     function = self.messages.functions[reply["callback"]]
-                    self.messages.send({"result": function(*reply["arguments"])})
+                    self.messages.send(
+                        {"result": function(*reply["arguments"], **reply["keywords"])}
+                    )
                 elif "raised" in reply or expected <= set(reply):
                     break
                 else:

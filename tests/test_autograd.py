@@ -1,18 +1,187 @@
 """The engine by hand, against torch on random expressions, and its own checks on planted faults."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_start_here import answers, report_of
 
-import minilib
 from minilib import autograd
 from minilib.cases.autograd import broken_patients, patient, patient_params, random_program
 from minilib.naive import autograd as naive
 from minilib.naive.autograd import Var
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def total(logits, targets):
+    return naive.cross_entropy(logits, targets) * targets.size
+
+
+def over_the_batch_alone(logits, targets):
+    return naive.cross_entropy(logits, targets) * targets.size / len(targets)
+
+
+def in_bits(logits, targets):
+    return naive.cross_entropy(logits, targets) / math.log(2)
+
+
+def overflowing(logits, targets):
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return -np.log(np.take_along_axis(p, targets[..., None], -1)).mean()
+
+
+def one_maximum(logits, targets):
+    return overflowing(logits - logits.max(), targets)
+
+
+def logarithm_of_zero(logits, targets):
+    return overflowing(logits - logits.max(-1, keepdims=True), targets)
+
+
+def probability_itself(logits, targets):
+    return np.exp(-naive.cross_entropy(logits, targets))
+
+
+def engine(program, leaves, **changed):
+    """The definition with other operations, each a function that gives its result and its VJP."""
+    with mock.patch.dict(naive.OPERATIONS):
+        naive.OPERATIONS.update({name: naive.operation(f) for name, f in changed.items()})
+        return naive.value_and_grad(program, leaves)
+
+
+def last_use_counts(program, leaves):
+    """x.grad = g, not += g."""
+
+    def backward(root):
+        order = naive.ancestors(root)
+        for v in order:
+            v.grad = np.zeros(v.shape)
+        root.grad += 1
+        for v in reversed(order):
+            for x, g in zip(v.arguments, v.vjp(v.grad) if v.parents else (), strict=False):
+                x.grad = naive.sum_to(g, x.shape)
+
+    with mock.patch.object(naive, "backward", backward):
+        return naive.value_and_grad(program, leaves)
+
+
+def mean_of_the_copies(program, leaves):
+    """Of an entry that was broadcast, one gradient and not the sum."""
+    right = naive.sum_to
+    one = lambda g, shape: right(g, shape) * math.prod(shape) / max(1, g.size)
+    with mock.patch.object(naive, "sum_to", one):
+        return naive.value_and_grad(program, leaves)
+
+
+def tanh_is_straight(program, leaves):
+    return engine(program, leaves, tanh=lambda x: (np.tanh(x), lambda g: (g,)))
+
+
+def tanh_of_its_input(program, leaves):
+    return engine(program, leaves, tanh=lambda x: (np.tanh(x), lambda g: (g * (1 - x**2),)))
+
+
+def difference_without_sign(program, leaves):
+    return engine(program, leaves, sub=lambda a, b: (a - b, lambda g: (g, g)))
+
+
+def factors_not_swapped(program, leaves):
+    return engine(program, leaves, mul=lambda a, b: (a * b, lambda g: (g * a, g * b)))
+
+
+def unused_is_left_out(program, leaves):
+    value, grads = naive.value_and_grad(program, leaves)
+    used = {i for _, arguments, _ in program for i in arguments} or {0}
+    return value, [g for i, g in enumerate(grads) if i in used]
+
+
+def exp_of_thousands(x, g):
+    return g[:, None] * np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+
+def maximum_of_all(x, g):
+    return exp_of_thousands(x - x.max(), g)
+
+
+def g_forgotten(x, g):
+    return naive.logsumexp_vjp(x, np.ones_like(g))
+
+
+def not_normalised(x, g):
+    return g[:, None] * np.exp(x - x.max(1, keepdims=True))
+
+
+def softmax_of_the_batch(x, g):
+    weight = np.exp(x - x.max(0))
+    return g[:, None] * weight / weight.sum(0)
+
+
+def every_winner(x, g):
+    return (x == x.max(1, keepdims=True)) * g[:, None]
+
+
+def shared_among_winners(x, g):
+    won = x == x.max(1, keepdims=True)
+    return won / won.sum(1, keepdims=True) * g[:, None]
+
+
+def last_winner(x, g):
+    return naive.max_over_time_vjp(x[:, ::-1], g)[:, ::-1]
+
+
+def everyone(x, g):
+    return np.ones_like(x) * g[:, None]
+
+
+def maximum_over_channels(x, g):
+    dx = np.zeros_like(x)
+    np.put_along_axis(dx, x.argmax(2)[..., None], g.sum(1)[:, None, None], 2)
+    return dx
+
+
+def winner_gets_one(x, g):
+    return naive.max_over_time_vjp(x, np.ones_like(g))
+
+
+WRONG = {
+    naive.cross_entropy: [
+        total, over_the_batch_alone, in_bits, overflowing, one_maximum, logarithm_of_zero,
+        probability_itself,
+    ],
+    naive.value_and_grad: [
+        last_use_counts, mean_of_the_copies, tanh_is_straight, tanh_of_its_input,
+        difference_without_sign, factors_not_swapped, unused_is_left_out,
+    ],
+    naive.logsumexp_vjp: [
+        exp_of_thousands, maximum_of_all, g_forgotten, not_normalised, softmax_of_the_batch,
+    ],
+    naive.max_over_time_vjp: [
+        every_winner, shared_among_winners, last_winner, everyone, maximum_over_channels,
+        winner_gets_one,
+    ],
+}  # fmt: skip
+
+
+def all_of_them():
+    return list(range(1, 8))
+
+
+def the_wrong_gradients_alone():
+    return [2, 3]
+
+
+ASKED = {"broken": [all_of_them, the_wrong_gradients_alone]}  # by the lesson
+
+
+@pytest.mark.parametrize("name,answer", answers(ASKED))
+def test_the_lesson_refuses(name, answer):
+    report = report_of("autograd", name, answer)
+    assert not report and "raises" not in report.text
 
 
 def grads(f, **values):
@@ -318,15 +487,6 @@ def ids(*numbers):
 def test_the_twins_refuse_too(call, words):
     with pytest.raises(ValueError, match=words):
         call(torch.ones(2, 3))
-
-
-def test_a_logsumexp_that_subtracts_the_maximum_of_all_is_refused():
-    def careless(x, g):
-        weight = np.exp(x - x.max())
-        return g[:, None] * weight / weight.sum(axis=1, keepdims=True)
-
-    with np.errstate(all="ignore"):
-        assert not minilib.check(careless, like=naive.logsumexp_vjp)
 
 
 # -- one derivative only ---------------------------------------------------------------------------

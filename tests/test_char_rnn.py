@@ -5,10 +5,225 @@ import math
 import numpy as np
 import pytest
 import torch
+from test_start_here import answers, report_of
 
 from minilib import char_rnn
 from minilib.naive import autograd
 from minilib.naive import char_rnn as naive
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def state_forgotten(params, ids):
+    steps = [naive.char_rnn(params, ids[:, t : t + 1]) for t in range(ids.shape[1])]
+    return np.concatenate(steps, axis=1)
+
+
+def state_carried_to_the_next_row(params, ids):
+    return naive.char_rnn(params, ids.reshape(1, -1)).reshape(*ids.shape, -1)
+
+
+def recurrence_transposed(params, ids):
+    return naive.char_rnn(params | {"Whh": params["Whh"].T}, ids)
+
+
+def no_hidden_bias(params, ids):
+    return naive.char_rnn(params | {"bh": 0 * params["bh"]}, ids)
+
+
+def no_output_bias(params, ids):
+    return naive.char_rnn(params | {"by": 0 * params["by"]}, ids)
+
+
+def output_from_the_old_state(params, ids):
+    logits = naive.char_rnn(params, ids)
+    return np.concatenate([np.zeros_like(logits[:, :1]) + params["by"], logits[:, :-1]], axis=1)
+
+
+def truncated(inputs, targets, h, P, dh_next=0.0):
+    return naive.rnn_loss(inputs, targets, h, P)
+
+
+def mean_over_time(inputs, targets, h, P, dh_next=0.0):
+    loss, grads, h = naive.rnn_loss(inputs, targets, h, P, dh_next)
+    return loss / len(inputs), {name: g / len(inputs) for name, g in grads.items()}, h
+
+
+def uphill(inputs, targets, h, P, dh_next=0.0):
+    loss, grads, h = naive.rnn_loss(inputs, targets, h, P, dh_next)
+    return loss, {name: -g for name, g in grads.items()}, h
+
+
+def nothing_before(inputs, targets, h, P, dh_next=0.0):
+    loss, grads, last = naive.rnn_loss(inputs, targets, h, P, dh_next)
+    return loss, grads | {"h": np.zeros_like(h)}, last
+
+
+def in_stretches(inputs, targets, h, P, dh_next, *, size, carry, rnn_loss=naive.rnn_loss):
+    """The gradient of stretches, with what each sends back given to the one before it or not."""
+    cuts, borders, total = [slice(t, t + size) for t in range(0, len(inputs), size)], [], 0.0
+    for cut in cuts:
+        borders.append(h)
+        loss, _, h = rnn_loss(inputs[cut], targets[cut], h, P)
+        total += loss
+    grads = {name: np.zeros(value.shape) for name, value in P.items()}
+    for cut, border in zip(reversed(cuts), reversed(borders), strict=True):
+        _, part, _ = rnn_loss(inputs[cut], targets[cut], border, P, dh_next)
+        dh_next = carry * part["h"]
+        grads = {name: grads[name] + part[name] for name in grads}
+    return total, grads | {"h": part["h"]}, h
+
+
+def logarithm_of_zero(inputs, targets, h, P, dh_next=0.0):
+    loss, grads, last = naive.rnn_loss(inputs, targets, h, P, dh_next)
+    loss = 0.0
+    for x, target in zip(inputs, targets, strict=True):
+        h, y = naive.rnn_step(x, h, P)
+        p = np.exp(y - y.max())
+        loss -= np.log(p[target] / p.sum())
+    return loss, grads, last
+
+
+def blame_for_one_step(inputs, targets, h, P, dh_next=0.0):
+    return in_stretches(inputs, targets, h, P, dh_next, size=1, carry=0)
+
+
+def initial_state_returned(inputs, targets, h, P, dh_next=0.0):
+    return *naive.rnn_loss(inputs, targets, h, P, dh_next)[:2], h.copy()
+
+
+def no_temperature(h, seed, u, P, temperature):
+    return naive.sample(h, seed, u, P, 1.0)
+
+
+def times_temperature(h, seed, u, P, temperature):
+    return naive.sample(h, seed, u, P, 1 / temperature if temperature else 0)
+
+
+def always_the_likeliest(h, seed, u, P, temperature):
+    return naive.sample(h, seed, u, P, 0)
+
+
+def seed_written_too(h, seed, u, P, temperature):
+    return np.append(seed, naive.sample(h, seed, u, P, temperature))[: len(u)]
+
+
+def never_reads_itself(h, seed, u, P, temperature):
+    written = []
+    for r in u:
+        written += naive.sample(h, seed, np.array([r]), P, temperature).tolist()
+        h, _ = naive.rnn_step(seed, h, P)
+    return np.array(written, dtype=np.int64)
+
+
+def state_stays(h, seed, u, P, temperature):
+    written = [seed]
+    for r in u:
+        written += naive.sample(h, written[-1], np.array([r]), P, temperature).tolist()
+    return np.array(written[1:], dtype=np.int64)
+
+
+def from_the_top_down(h, seed, u, P, temperature):
+    return naive.sample(h, seed, 1 - u, P, temperature)
+
+
+def not_squared(P, grads, cache, lr):
+    cache = {name: cache[name] + np.abs(grads[name]) for name in P}
+    return {name: P[name] - lr * grads[name] / np.sqrt(cache[name] + 1e-8) for name in P}, cache
+
+
+def no_root(P, grads, cache, lr):
+    _, cache = naive.adagrad(P, grads, cache, lr)
+    return {name: P[name] - lr * grads[name] / (cache[name] + 1e-8) for name in P}, cache
+
+
+def constant_outside_the_root(P, grads, cache, lr):
+    _, cache = naive.adagrad(P, grads, cache, lr)
+    return {name: P[name] - lr * grads[name] / (np.sqrt(cache[name]) + 1e-8) for name in P}, cache
+
+
+def old_cache_divides(P, grads, cache, lr):
+    _, new = naive.adagrad(P, grads, cache, lr)
+    return {name: P[name] - lr * grads[name] / np.sqrt(cache[name] + 1e-8) for name in P}, new
+
+
+def climbs(P, grads, cache, lr):
+    return naive.adagrad(P, grads, cache, -lr)
+
+
+def cache_not_kept(P, grads, cache, lr):
+    return naive.adagrad(P, grads, cache, lr)[0], cache
+
+
+def not_balanced(states, inside):
+    a = ((states > 0) == inside[:, None]).mean(0)
+    return np.maximum(a, 1 - a)
+
+
+def positive_only(states, inside):
+    positive = states > 0
+    return (positive[inside].mean(0) + (~positive[~inside]).mean(0)) / 2
+
+
+def zero_is_positive(states, inside):
+    return naive.sign_accuracy(np.where(states == 0, 1.0, states), inside)
+
+
+def inside_alone(states, inside):
+    a = (states[inside] > 0).mean(0)
+    return np.maximum(a, 1 - a)
+
+
+WRONG = {
+    naive.char_rnn: [
+        state_forgotten, state_carried_to_the_next_row, recurrence_transposed, no_hidden_bias,
+        no_output_bias, output_from_the_old_state,
+    ],
+    naive.rnn_loss: [
+        truncated, mean_over_time, uphill, nothing_before, blame_for_one_step,
+        initial_state_returned, logarithm_of_zero,
+    ],
+    naive.sample: [
+        no_temperature, times_temperature, always_the_likeliest, seed_written_too,
+        never_reads_itself, state_stays, from_the_top_down,
+    ],
+    naive.adagrad: [
+        not_squared, no_root, constant_outside_the_root, old_cache_divides, climbs, cache_not_kept,
+    ],
+    naive.sign_accuracy: [not_balanced, positive_only, zero_is_positive, inside_alone],
+}  # fmt: skip
+
+
+def all_at_once(stretch, inputs, targets, h, P, dh_next):
+    return stretch(inputs, targets, h, P, dh_next)
+
+
+def without_stretches(stretch, inputs, targets, h, P, dh_next):
+    return naive.rnn_loss(inputs, targets, h, P, dh_next)
+
+
+def nothing_over_the_border(stretch, inputs, targets, h, P, dh_next):
+    return in_stretches(inputs, targets, h, P, dh_next, size=4, carry=0, rnn_loss=stretch)
+
+
+def blame_from_later_text_lost(stretch, inputs, targets, h, P, dh_next):
+    return in_stretches(inputs, targets, h, P, 0.0, size=4, carry=1, rnn_loss=stretch)
+
+
+ASKED = {  # by the lesson
+    "whole_gradient": [
+        all_at_once, without_stretches, nothing_over_the_border, blame_from_later_text_lost,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name,answer", answers(ASKED))
+def test_the_lesson_refuses(name, answer):
+    report = report_of("char_rnn", name, answer)
+    assert not report and "raises" not in report.text
+
+
+# -- the definition and its twin -------------------------------------------------------------------
 
 
 def net(V=5, H=4, seed=0):

@@ -3,18 +3,179 @@
 import bz2
 import math
 import random
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_start_here import answers, report_of
 
 from minilib import lab
 from minilib.compression import KneserNey, quantize
 from minilib.naive import compression as naive
 
 TEXT = b"the theory is that the thin thief thought of the other thing; o that the then"
+
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def rounded_to_nearest(p, total):
+    out = 1 + np.round(p * (total - p.shape[-1])).astype(np.int64)
+    out[..., 0] += total - out.sum(-1)
+    return out
+
+
+def nothing_for_the_unlikely(p, total):
+    return given_to_the_likeliest(np.floor(p * total).astype(np.int64), p, total)
+
+
+def at_least_one(p, total):
+    out = np.maximum(1, np.floor(p * total).astype(np.int64))
+    return given_to_the_likeliest(out, p, total)
+
+
+def given_to_the_likeliest(out, p, total):
+    place = p.argmax(-1)[..., None]
+    rest = total - out.sum(-1, keepdims=True)
+    np.put_along_axis(out, place, np.take_along_axis(out, place, -1) + rest, -1)
+    return out
+
+
+def rest_left_over(p, total):
+    return 1 + np.floor(p * (total - p.shape[-1])).astype(np.int64)
+
+
+def rest_to_the_first(p, total):
+    out = rest_left_over(p, total)
+    out[..., 0] += total - out.sum(-1)
+    return out
+
+
+def rest_to_the_last_of_equals(p, total):
+    return naive.quantize(p[..., ::-1].copy(), total)[..., ::-1].copy()
+
+
+def occurrences_below(ids, *, text, order=5, modified=False):
+    """The lower levels count how often a string occurs, not after how many bytes."""
+    tops = [naive.kn_tables(text, n, modified)[-1] for n in range(1, order + 1)]
+    with mock.patch.object(naive, "kn_tables", lambda *_: tops):
+        return naive.kneser_ney(ids, text=text, order=order, modified=modified)
+
+
+def one_discount(ids, *, text, order=5, modified=False):
+    return naive.kneser_ney(ids, text=text, order=order, modified=False)
+
+
+def one_byte_less(ids, *, text, order=5, modified=False):
+    return naive.kneser_ney(ids, text=text, order=max(1, order - 1), modified=modified)
+
+
+def one_step_late(ids, *, text, order=5, modified=False):
+    log_p = naive.kneser_ney(ids, text=text, order=order, modified=modified)
+    return np.roll(log_p, 1, axis=1) if log_p.shape[1] > 1 else log_p
+
+
+def unseen_is_even(ids, *, text, order=5, modified=False):
+    """Not the shorter context, but 1/256 for all, where the context was never seen."""
+    right = naive.kn_prob
+
+    def prob(tables, context, symbol):
+        seen = bytes(context) in tables[len(context)].successors
+        return right(tables, context, symbol) if seen else 1 / 256
+
+    with mock.patch.object(naive, "kn_prob", prob):
+        return naive.kneser_ney(ids, text=text, order=order, modified=modified)
+
+
+def backs_off(ids, *, text, order=5, modified=False):
+    """The share of the longest context that has met the symbol, nothing from those below."""
+
+    def prob(tables, context, symbol):
+        for n in range(len(context), -1, -1):
+            counts = tables[n].successors.get(bytes(context[len(context) - n :]), {})
+            if symbol in counts:
+                return counts[symbol] / sum(counts.values())
+        return 1 / 256
+
+    with mock.patch.object(naive, "kn_prob", prob):
+        return naive.kneser_ney(ids, text=text, order=order, modified=modified)
+
+
+WRONG = {
+    naive.quantize: [
+        rounded_to_nearest, nothing_for_the_unlikely, at_least_one,
+        rest_left_over, rest_to_the_first, rest_to_the_last_of_equals,
+    ],
+    naive.kneser_ney: [
+        occurrences_below, one_discount, one_byte_less, one_step_late, unseen_is_even, backs_off,
+    ],
+}  # fmt: skip
+
+
+def upside_down(n, modified=True):
+    D = n[1] / (n[1] + 2 * n[2])
+    return tuple(i - (i + 1) * D * n[i] / n[i + 1] for i in (1, 2, 3))
+
+
+def one_for_all(n, modified=True):
+    return naive.discounts(n)
+
+
+def factor_i(n, modified=True):
+    D = n[1] / (n[1] + 2 * n[2])
+    return tuple(i - i * D * n[i + 1] / n[i] for i in (1, 2, 3))
+
+
+def counted_from_zero(n, modified=True):
+    return naive.discounts([*n[1:], 0], modified=True)
+
+
+def the_other_way(p, q):
+    return float(np.sum(q * np.log2(q / np.maximum(p, 1e-300))))
+
+
+def in_nats(p, q):
+    return naive.divergence(p, q) * math.log(2)
+
+
+def zero_times_infinity(p, q):
+    return float(np.sum(p * np.log2(p / q)))
+
+
+def cross_entropy(p, q):
+    return float(-np.sum(p * np.log2(q)))
+
+
+def lower_perplexity(nats_per_token, bytes_per_token):
+    return int(np.argmin(nats_per_token))
+
+
+def more_bits(nats_per_token, bytes_per_token):
+    return int(np.argmax(nats_per_token / bytes_per_token))
+
+
+def longer_tokens(nats_per_token, bytes_per_token):
+    return int(np.argmax(bytes_per_token))
+
+
+def product(nats_per_token, bytes_per_token):
+    return int(np.argmin(nats_per_token * bytes_per_token))
+
+
+ASKED = {  # by the lesson
+    "my_discounts": [upside_down, one_for_all, factor_i, counted_from_zero],
+    "my_divergence": [the_other_way, in_nats, zero_times_infinity, cross_entropy],
+    "my_better_model": [lower_perplexity, more_bits, longer_tokens, product],
+}
+
+
+@pytest.mark.parametrize("name,answer", answers(ASKED))
+def test_the_lesson_refuses(name, answer):
+    report = report_of("compression", name, answer)
+    assert not report and "raises" not in report.text
 
 
 # -- golden ----------------------------------------------------------------------------------------

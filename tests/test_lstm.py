@@ -1,9 +1,225 @@
 import numpy as np
 import pytest
 import torch
+from test_start_here import answers, report_of
 
 from minilib.lstm import LSTM, dynamic_evaluation, lstm
 from minilib.naive import lstm as naive
+
+# -- typical wrong answers, each of which `check` must refuse --------------------------------------
+
+
+def layer(x, h, c, W_h, peep, gates="ifgo", old_cell=False, show=np.tanh, candidate=np.tanh):
+    """The layer with its gates in another order, an o that peeps too early, other functions."""
+    outputs = []
+    for t in range(x.shape[1]):
+        a = dict(zip(gates, np.split(x[:, t] + h @ W_h.T, 4, axis=1), strict=True))
+        i, f = naive.sigmoid(a["i"] + peep[0] * c), naive.sigmoid(a["f"] + peep[1] * c)
+        old, c = c, f * c + i * candidate(a["g"])
+        h = naive.sigmoid(a["o"] + peep[2] * (old if old_cell else c)) * show(c)
+        outputs.append(h)
+    return np.stack(outputs, axis=1), h, c
+
+
+def output_peeps_at_the_old_cell(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep, old_cell=True)
+
+
+def input_and_forget_swapped(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep, gates="figo")
+
+
+def candidate_last(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep, gates="ifog")
+
+
+def cell_shown_as_it_is(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep, show=lambda c: c)
+
+
+def candidate_is_a_gate(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep, candidate=naive.sigmoid)
+
+
+def no_peepholes(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, 0 * peep)
+
+
+def peepholes_swapped(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep[[1, 0, 2]])
+
+
+def starts_from_zero(x, h, c, W_h, peep):
+    return layer(x, 0 * h, 0 * c, W_h, peep)
+
+
+def last_state_is_the_first(x, h, c, W_h, peep):
+    return layer(x, h, c, W_h, peep)[0], h.copy(), c.copy()
+
+
+def changed(params, name, change):
+    """params with all arrays whose name ends so changed by a function of the name and array."""
+    return {key: change(key, p) if key.endswith(name) else p for key, p in params.items()}
+
+
+def no_bias(params, ids, *, layers=1):
+    return naive.lstm_lm(changed(params, ".bias", lambda _, p: 0 * p), ids, layers=layers)
+
+
+def no_output_bias(params, ids, *, layers=1):
+    return naive.lstm_lm(changed(params, "output_bias", lambda _, p: 0 * p), ids, layers=layers)
+
+
+def lm_without_peepholes(params, ids, *, layers=1):
+    return naive.lstm_lm(changed(params, ".peep", lambda _, p: 0 * p), ids, layers=layers)
+
+
+def symbol_for_the_first_layer_alone(params, ids, *, layers=1):
+    first = lambda name, p: p * name.startswith("layers.0.")
+    return naive.lstm_lm(changed(params, ".symbol", first), ids, layers=layers)
+
+
+def output_of_the_top_layer_alone(params, ids, *, layers=1):
+    n = params["layers.0.recurrent"].shape[1]
+    top = lambda _, p: p * (np.arange(p.shape[1]) >= n * (layers - 1))
+    return naive.lstm_lm(changed(params, "output", top), ids, layers=layers)
+
+
+def layers_apart(params, ids, *, layers=1):
+    return naive.lstm_lm(changed(params, ".below", lambda _, p: 0 * p), ids, layers=layers)
+
+
+def state_carried_to_the_next_row(params, ids, *, layers=1):
+    logits = naive.lstm_lm(params, ids.reshape(1, -1), layers=layers)
+    return logits.reshape(*ids.shape, -1)
+
+
+def evaluate(params, ids, chunk, lr, before=False, carry=True, whole=True, per=1.0):
+    """Dynamic evaluation with its details changed."""
+    total, h = 0.0, np.zeros(params["layers.0.recurrent"].shape[1])
+    c = h
+    for start in range(0, len(ids) - 1, chunk):
+        piece = ids[start : start + chunk + whole]
+        if len(piece) < 2:
+            continue
+        loss, grads, h_next, c_next = naive.lstm_loss(params, piece, h, c)
+        params = {name: p - lr * grads[name] for name, p in params.items()}
+        if before:  # the score is that of the weights that have seen the chunk
+            loss = naive.lstm_loss(params, piece, h, c)[0]
+        h, c = (h_next, c_next) if carry else (h, c)
+        total += loss * (len(piece) - 1) ** per
+    return total
+
+
+def learns_before_it_scores(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, lr, before=True)
+
+
+def state_forgotten(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, lr, carry=False)
+
+
+def borders_not_scored(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, lr, whole=False)
+
+
+def means_added(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, lr, per=0)
+
+
+def climbs(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, -lr)
+
+
+def never_learns(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, 0.0)
+
+
+def mean_of_all(params, ids, chunk, lr):
+    return evaluate(params, ids, chunk, lr) / (len(ids) - 1)
+
+
+WRONG = {
+    naive.lstm: [
+        output_peeps_at_the_old_cell, input_and_forget_swapped, candidate_last,
+        cell_shown_as_it_is, candidate_is_a_gate, no_peepholes, peepholes_swapped,
+        starts_from_zero, last_state_is_the_first,
+    ],
+    naive.lstm_lm: [
+        no_bias, no_output_bias, lm_without_peepholes, symbol_for_the_first_layer_alone,
+        output_of_the_top_layer_alone, layers_apart, state_carried_to_the_next_row,
+    ],
+    naive.dynamic_evaluation: [
+        learns_before_it_scores, state_forgotten, borders_not_scored, means_added, climbs,
+        never_learns, mean_of_all,
+    ],
+}  # fmt: skip
+
+
+def row_by_row(x, h, c, W_h, peep, sigmoid):
+    rows = []
+    for b in range(len(x)):
+        outputs, h_b, c_b = [], h[b], c[b]
+        for t in range(x.shape[1]):
+            a_i, a_f, a_g, a_o = np.split(x[b, t] + W_h @ h_b, 4)
+            i, f = sigmoid(a_i + peep[0] * c_b), sigmoid(a_f + peep[1] * c_b)
+            c_b = f * c_b + i * np.tanh(a_g)
+            h_b = sigmoid(a_o + peep[2] * c_b) * np.tanh(c_b)
+            outputs.append(h_b)
+        rows.append((np.stack(outputs), h_b, c_b))
+    return tuple(np.stack(some) for some in zip(*rows, strict=True))
+
+
+def of_the_library(x, h, c, W_h, peep, sigmoid):
+    return naive.lstm(x, h, c, W_h, peep)
+
+
+def old_cell(x, h, c, W_h, peep, sigmoid):
+    return layer(x, h, c, W_h, peep, old_cell=True)
+
+
+def sum_of_the_gates(x):
+    return naive.sigmoid(np.split(x, 4, axis=1)[1]).sum(0)
+
+
+def input_gates(x):
+    return naive.sigmoid(np.split(x, 4, axis=1)[0]).prod(0)
+
+
+def last_gate_alone(x):
+    return naive.sigmoid(np.split(x, 4, axis=1)[1])[-1]
+
+
+def gate_of_the_product(x):
+    return naive.sigmoid(np.split(x, 4, axis=1)[1].prod(0))
+
+
+def no_peephole_weights(V, n):
+    return 4 * n * (V + n + 1) + V * n + V
+
+
+def output_without_a_bias(V, n):
+    return 4 * n * (V + n + 1) + 3 * n + V * n
+
+
+def two_biases(V, n):
+    return 4 * n * (V + n + 2) + 3 * n + V * n + V
+
+
+ASKED = {  # by the lesson
+    "my_lstm": [row_by_row, of_the_library, old_cell],
+    "my_way_back": [sum_of_the_gates, input_gates, last_gate_alone, gate_of_the_product],
+    "my_count": [no_peephole_weights, output_without_a_bias, two_biases],
+}
+
+
+@pytest.mark.parametrize("name,answer", answers(ASKED))
+def test_the_lesson_refuses(name, answer):
+    report = report_of("lstm", name, answer)
+    assert not report and "raises" not in report.text
+
+
+# -- the definition and its twin -------------------------------------------------------------------
 
 
 def random_params(model):

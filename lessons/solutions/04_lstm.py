@@ -4,15 +4,12 @@ import numpy as np
 import torch
 
 import minilib
+from minilib.cases import lstm as cases
 from minilib.lstm import LSTM, lstm
 from minilib.naive import lstm as naive
 
 
-def sigmoid(x):
-    return np.exp(-np.logaddexp(0, -x))  # never exp of a large number
-
-
-def my_lstm(x, h, c, W_h, peep):
+def my_lstm(x, h, c, W_h, peep, sigmoid):
     outputs = []
     for t in range(x.shape[1]):
         a_i, a_f, a_g, a_o = np.split(x[:, t] + h @ W_h.T, 4, axis=1)
@@ -24,9 +21,21 @@ def my_lstm(x, h, c, W_h, peep):
     return np.stack(outputs, axis=1), h, c
 
 
+def all_rows_at_once(x, h, c, W_h, peep):
+    calls = []
+    sigmoid = lambda a: calls.append(1) or naive.sigmoid(a)
+    out = my_lstm(x, h, c, W_h, peep, sigmoid)
+    return out, {"3 sigmoids or fewer a step": 1 <= len(calls) <= 3 * x.shape[1]}
+
+
+def reference(x, h, c, W_h, peep):
+    return naive.lstm(x, h, c, W_h, peep), {"3 sigmoids or fewer a step": True}
+
+
 def my_way_back(x):
     forget = np.split(x, 4, axis=1)[1]
-    return np.prod(sigmoid(forget), axis=0)  # the path is a product of forget gates
+    # the path is a product of forget gates
+    return np.prod(1 / (1 + np.exp(-forget)), axis=0)
 
 
 def way_back_by_autograd(x):

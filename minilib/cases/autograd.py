@@ -6,11 +6,14 @@ from minilib.naive import autograd as naive
 
 
 def cross_entropy(rng):
-    """One symbol; odd sizes; no batch; logits in the thousands; rows that need a maximum each."""
+    """One symbol; odd sizes; no batch; logits in the thousands; rows that need a maximum each.
+
+    The last target is 1,000 nats away: its probability is 0 in floats, and the logarithm of 0 inf.
+    """
     for *B, V in [(1, 1), (1, 2), (3, 5, 7), (4,)]:
         yield rng.normal(size=(*B, V)), rng.integers(V, size=B)
     yield 1000 * rng.normal(size=(3, 4)), rng.integers(4, size=3)
-    yield np.array([[0.0, 1.0], [1000.0, 999.0]]), np.array([0, 1])
+    yield np.array([[0.0, 1.0], [1000.0, 999.0], [1000.0, 0.0]]), np.array([0, 1, 1])
 
 
 def random_program(rng, length):
@@ -79,8 +82,9 @@ def _random_instruction(rng, name, values):
 
 
 def value_and_grad(rng):
-    """A leaf alone; a Var used twice; fifteen random expressions of growing length."""
+    """A leaf alone; a leaf not used; a Var used twice; random expressions of growing length."""
     yield [], [rng.normal(size=())]
+    yield [("tanh", [1], {})], [rng.normal(size=3), rng.normal(size=())]
     twice = [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})]
     yield twice, [rng.normal(size=3)]
     for length in range(2, 31, 2):
@@ -95,10 +99,14 @@ def logsumexp_vjp(rng):
 
 
 def max_over_time_vjp(rng):
-    """One step; odd sizes; the maximum first and last, below zero."""
+    """One step; odd sizes; the maximum first and last, below zero; a tie, which the first wins.
+
+    The tied values are so large that a central difference's step does not part them.
+    """
     for B, T, C in [(1, 1, 1), (1, 5, 1), (3, 7, 4)]:
         yield rng.normal(size=(B, T, C)), rng.normal(size=(B, C))
     yield np.array([[[-1.0, -3.0], [-2.0, -2.0]]]), np.array([[5.0, 7.0]])
+    yield np.array([[[0.0, 1e20], [1e20, 0.0], [1e20, 1e20]]]), np.array([[5.0, 7.0]])
 
 
 # -- the patients of lesson 02 ---------------------------------------------------------------------

@@ -24,7 +24,9 @@ def kneser_ney(rng):
     """Orders 2 to 7, both kinds of discount, contexts seen and unseen; length 1.
 
     Every byte occurs, so that every change shows. Order 1 and texts too short for their order,
-    where nothing depends on the input, are compared in the tests.
+    where nothing depends on the input, are compared in the tests. Last, a text of which no pair
+    occurs once, three twice and four three times: n1 is 0, so that D is 1/2, and D2 would be
+    2 - 3/2 · 4/3 = 0.
     """
     text = (
         bytes(range(256))
@@ -36,6 +38,8 @@ def kneser_ney(rng):
         yield {"text": text, "order": order, "modified": modified}, ids
     yield {"text": text, "order": 7}, _ids(b"1he then")
     yield {"text": text}, _ids(b"t")
+    for modified in (False, True):
+        yield {"text": b"abcabcadefadefadefa", "order": 2, "modified": modified}, _ids(b"abfz")
 
 
 def _ids(text):

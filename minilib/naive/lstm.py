@@ -117,12 +117,12 @@ def lstm_loss(params, ids, h, c):
     for t in range(T):
         h, c, cache = lstm_step(np.eye(V)[ids[t]], h, c, W_x, W_h, peep, bias)
         z = params["output"] @ h + params["output_bias"]
-        p = np.exp(z - z.max())
-        p = p / p.sum()
-        loss -= np.log(p[ids[t + 1]]) / T
+        z = z - z.max()
+        log_p = z - np.log(np.exp(z).sum())  # not log(p), for p may be 0
+        loss -= log_p[ids[t + 1]] / T
         caches.append(cache)
         outputs.append(h)
-        errors.append((p - np.eye(V)[ids[t + 1]]) / T)
+        errors.append((np.exp(log_p) - np.eye(V)[ids[t + 1]]) / T)
     grads = {name: np.zeros(value.shape) for name, value in params.items()}
     layer = {  # what lstm_step_back adds to, under its names
         "W_x": np.zeros(W_x.shape),  # symbol, transposed
