@@ -120,6 +120,7 @@ def mutate(function, path, number):
     before = ast.unparse(node)
     if number == "drop":
         getattr(parent[0], parent[1])[parent[2]] = ast.Pass()
+        ast.fix_missing_locations(changed)
         return changed, before, "(dropped)"
     list(changes(node))[number](node)
     ast.fix_missing_locations(changed)

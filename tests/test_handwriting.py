@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 
 from minilib import lab
 from minilib.handwriting import (
@@ -16,6 +17,117 @@ from minilib.handwriting import (
 )
 from minilib.lab import strokes
 from minilib.naive import handwriting as naive
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def textbook_form(y, x):  # 1 - ρ² is 0 where the pen is sure, and exp(-Z / ...) far away
+    e_hat, (pi, mu1, mu2, s1, s2, r) = y[..., 0], np.split(y[..., 1:], 6, axis=-1)
+    u, v, rho = (x[..., :1] - mu1) / np.exp(s1), (x[..., 1:2] - mu2) / np.exp(s2), np.tanh(r)
+    N = np.exp(-(u**2 + v**2 - 2 * rho * u * v) / 2 / (1 - rho**2)) / np.sqrt(1 - rho**2)
+    N, pi, e = N / (2 * np.pi * np.exp(s1 + s2)), np.exp(pi), 1 / (1 + np.exp(e_hat))
+    p = (pi / pi.sum(-1, keepdims=True) * N).sum(-1)
+    return np.log(p * np.where(x[..., 2] == 1, e, 1 - e))
+
+
+def components_side_by_side(y, x):  # (M, 6) in place of (6, M)
+    parts = y[..., 1:].reshape(*y.shape[:-1], -1, 6).swapaxes(-1, -2)
+    return naive.log_density(np.concatenate([y[..., :1], parts.reshape(y[..., 1:].shape)], -1), x)
+
+
+def mean_over_points(y, x):
+    return np.full(x.shape[:-1], naive.log_density(y, x).mean())
+
+
+def sees_its_own_point(params, points, *, layers=1):
+    longer = np.concatenate([points, points[:, -1:]], axis=1)
+    return naive.prediction(params, longer, layers=layers)[:, 1:]
+
+
+def one_line_after_the_other(params, points, *, layers=1):  # the state is carried on
+    out = naive.prediction(params, points.reshape(1, -1, 3), layers=layers)
+    return out.reshape(*points.shape[:2], -1)
+
+
+def text_of_the_first_line_for_all(params, points, text, *, layers=1):
+    return naive.synthesis(params, points, np.repeat(text[:1], len(text), 0), layers=layers)
+
+
+def padding_is_the_last_letter(params, points, text, *, layers=1):
+    alphabet = params["layers.0.W_x"].shape[1] - 3
+    return naive.synthesis(params, points, np.where(text < 0, alphabet - 1, text), layers=layers)
+
+
+READS = "np.concatenate([x, below, w])"
+STACK = {
+    "upper_layers_without_the_point": (READS, "np.concatenate([x * (k == 0), below, w])"),
+    "below_before_the_point": (READS, "np.concatenate([below, x, w])"),
+    "top_layer_alone_speaks": ("h for h, _ in after", "h * (h is below) for h, _ in after"),
+    "top_layer_first": ("for h, _ in after]", "for h, _ in after[::-1]]"),
+    "cells_for_outputs": ("[h for h, _ in after]", "[c for _, c in after]"),
+    "first_input_is_the_first_point": ("layers), np.zeros(3)  #", "layers), points[b, 0]  #"),
+    "starts_at_one": ("(np.zeros(n), np.zeros(n))", "(np.ones(n), np.zeros(n))"),
+    "gates_i_o_g_f": (
+        "h, c, _ = lstm_step(",
+        "W_x, W_h, b = (np.concatenate(np.split(v, 4)[::-1]) for v in (W_x, W_h, b))\n"
+        "        h, c, _ = lstm_step(",
+    ),
+    "no_peepholes": ("peep, b)\n        after", "0 * peep, b)\n        after"),
+}
+WRONG = {
+    naive.log_density: [
+        *edited(
+            naive.log_density,
+            pen_the_wrong_way_round=("end = x[at][2]", "end = 1 - x[at][2]"),
+            weights_not_normalised=("pi_hat - _logsumexp(pi_hat)  #", "pi_hat  #"),
+            nearest_component_alone=("_logsumexp(np.array(terms))", "max(terms)"),
+            two_pi_left_out=("-np.log(2 * np.pi) - s1", "-s1"),
+            deviations_left_out_of_the_area=("(2 * np.pi) - s1 - s2", "(2 * np.pi)"),
+            no_correlation=("q = abs(rho_hat) +", "rho_hat = 0\n    q = abs(rho_hat) +"),
+            variances_for_deviations=("u, v = (x[0]", "s1, s2 = s1 / 2, s2 / 2\n    u, v = (x[0]"),
+        ),
+        textbook_form,
+        components_side_by_side,
+        mean_over_points,
+    ],
+    naive.prediction: [
+        *edited(naive.prediction, **STACK),
+        sees_its_own_point,
+        one_line_after_the_other,
+    ],
+    naive.synthesis: [
+        *edited(
+            naive.synthesis,
+            **STACK,
+            window_from_the_top=("if k == 0 and", "if k == layers - 1 and"),
+            upper_layers_read_the_window_before=(READS, "np.concatenate([x, below, state[1]])"),
+            window_starts_anew_at_each_point=("kappa, text, len(w))", "0 * kappa, text, len(w))"),
+            window_forgotten=("return y, (after, w, kappa)", "return y, (after, 0 * w, kappa)"),
+            no_bias_of_the_window=('@ h + params["b_p"]', "@ h"),
+        ),
+        text_of_the_first_line_for_all,
+        padding_is_the_last_letter,
+    ],
+    naive.write: edited(
+        naive.write,
+        never_stops=("if not led and phi", "if False and phi"),
+        stops_a_point_late=("lengths[b] = t\n", "lengths[b] = t + 1\n"),
+        stops_while_it_is_led=("if not led and phi", "if phi"),
+        looks_at_the_last_letter_alone=("phi[:-1].max()", "phi[-2]"),
+        stops_where_equal=("phi[-1] > phi", "phi[-1] >= phi"),
+        padding_belongs_to_the_text=("text[b][text[b] >= 0]", "text[b]"),
+        all_are_led_equally_long=("t < prime[1][b]", "t < prime[1].max()"),
+        never_led=("if led else draw", "if False else draw"),
+        bias_sharpens_no_weights=("(pi_hat - pi_hat.max()) * (1 + bias)", "pi_hat - pi_hat.max()"),
+        bias_narrows_nothing=("s1[j] - bias", "s1[j]", "s2[j] - bias", "s2[j]"),
+        likeliest_component=("    # noise of variance 1", "    j = pi.argmax()  #"),
+        no_correlation=("np.tanh(rho_hat[j]) * noise[1]", "0 * noise[1]"),
+        pen_the_wrong_way_round=("noise[3] < 1", "noise[3] >= 1"),
+        pen_rounded=("noise[3] < 1", "0.5 < 1"),
+        weights_overflow=("pi_hat - pi_hat.max()", "pi_hat"),
+        draws_what_weighs_nothing=("<= noise[0]", "< noise[0]"),
+    ),
+}
 
 
 def mixture(M, *shape, seed=0, dtype=torch.float64):

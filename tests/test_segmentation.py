@@ -1,10 +1,70 @@
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 from torch.nn import functional as F
 
 from minilib.naive import segmentation as naive
 from minilib.segmentation import elastic, pixel_loss, weight_map
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+LOG_P = "a - a.max() - np.log(np.exp(a - a.max()).sum())"
+FOLD = "    i = np.abs(i) % (2 * (n - 1)) if n > 1 else 0\n"
+GRID = "i * (g - 1) / max(H - 1, 1), j * (g - 1) / max(W - 1, 1)"
+REPEATED = "    i = (i + 0.5) % (2 * n)\n    return min(max(min(i, 2 * n - i) - 0.5, 0), n - 1)\n"
+NEAREST = "np.sqrt(((rows - y) ** 2 + (columns - x) ** 2).min())"
+WRONG = {
+    naive.pixel_loss: edited(
+        naive.pixel_loss,
+        no_maximum=(LOG_P, "a - np.log(np.exp(a).sum())"),
+        one_maximum=(LOG_P, LOG_P.replace("a.max()", "logits.max()")),
+        sum_for_mean=("total / labels.size", "total"),
+        divided_by_the_weights=("total / labels.size", "total / weights.sum()"),
+        mean_over_pictures=("total / labels.size", "total / len(labels)"),
+        unweighted=("weights[n, y, x] * log_p", "log_p"),
+        probability_for_its_logarithm=("* log_p[", "* np.exp(log_p)["),
+        bits_for_nats=("total / labels.size", "total / labels.size / np.log(2)"),
+        gain_for_loss=("total -= ", "total += "),
+        logit_for_log_p=("* log_p[", "* a["),
+    ),
+    naive.weight_map: edited(
+        naive.weight_map,
+        border_on_background_alone=(
+            "if len(distances)",
+            "if not instances[n, y, x] and len(distances)",
+        ),
+        border_without_a_second=("if len(distances) > 1:", "if distances := distances * 2:"),
+        squares_added=("(d1 + d2) ** 2", "d1**2 + d2**2"),
+        nearest_alone=("(d1 + d2)", "d1"),
+        second_alone=("(d1 + d2)", "d2"),
+        nearest_twice=("(d1 + d2)", "(2 * d1)"),
+        first_two_and_not_nearest_two=("sorted(distances)", "distances"),
+        sigma_not_squared=("sigma**2", "sigma"),
+        factor_2_left_out=("(2 * sigma**2)", "sigma**2"),
+        height_and_reach_built_in=("    w = np.z", "    w0, sigma = 10, 5\n    w = np.z"),
+        city_blocks=(NEAREST, "(abs(rows - y) + abs(columns - x)).min()"),
+        to_the_centre=(NEAREST, "np.hypot(rows.mean() - y, columns.mean() - x)"),
+        to_the_farthest_pixel=(NEAREST, NEAREST.replace("min", "max")),
+        class_weights_swapped=("[int(instances[n, y, x] != 0)]", "[int(instances[n, y, x] == 0)]"),
+        border_in_place_of_the_class=("w[n, y, x] += w0", "w[n, y, x] = w0"),
+    ),
+    naive.elastic: edited(
+        naive.elastic,
+        pushed_not_fetched=("i + dy", "i - dy", "j + dx", "j - dx"),
+        right_and_down=("cubic(v - q) * here", "cubic(v - q) * here[::-1]"),
+        grid_beside_the_corners=(GRID, "i * g / H, j * g / W"),
+        linear_between_grid_points=("    t, a = abs(t), -0.75", "    return max(0, 1 - abs(t))"),
+        another_cubic=("-0.75", "-0.5"),
+        grid_is_mirrored=("min(max(p, 0), g - 1)", "mirror(p, g)"),
+        edge_goes_on=(FOLD, "    return min(max(i, 0), n - 1)\n"),
+        edge_is_repeated=(FOLD, REPEATED),
+        comes_in_again_on_the_other_side=(FOLD, "    return min(i % n, n - 1)\n"),
+        labels_cut_off=("int(np.rint(y)), int(np.rint(x))", "int(y), int(x)"),
+        labels_between_labels=("kind in", "kind not in"),
+        nearest_for_all=('kind in "iu"', 'kind in "iuf"'),
+    ),
+}
 
 ONES = torch.ones(2, dtype=torch.float64)
 

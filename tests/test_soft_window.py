@@ -1,9 +1,90 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from test_attention import edited
 
+from minilib.naive import soft_window as naive
 from minilib.soft_window import window, windowed_lstm
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def gates_i_o_g_f(x, text, h, c, w, kappa, W_h, W_w, *rest):
+    turn = lambda v, axis: np.concatenate(np.split(v, 4, axis)[::-1], axis)
+    return naive.windowed_lstm(turn(x, 2), text, h, c, w, kappa, turn(W_h, 0), turn(W_w, 0), *rest)
+
+
+def no_peepholes(x, text, h, c, w, kappa, W_h, W_w, peep, *rest):
+    return naive.windowed_lstm(x, text, h, c, w, kappa, W_h, W_w, 0 * peep, *rest)
+
+
+def text_of_the_first_line_for_all(x, text, *rest):
+    return naive.windowed_lstm(x, np.repeat(text[:1], len(text), 0), *rest)
+
+
+STEP = {
+    "letters_from_zero": ("range(1, len(text) + 2)", "range(len(text) + 1)"),
+    "set_not_moved": ("kappa + step", "step"),
+    "moves_back_too": ("kappa + step", "kappa + np.log(step)"),
+    "moves_after_it_has_read": ("(kappa - u)", "(kappa - step - u)"),
+    "one_place_for_all_gaussians": ("kappa + step", "kappa + step.mean()"),
+    "beta_not_positive": ("-beta *", "-np.log(beta) *"),
+    "alpha_not_positive": ("(alpha *", "(np.log(alpha) *"),
+    "alpha_for_beta": ("alpha, beta, step", "beta, alpha, step"),
+    "distance_not_squared": ("(kappa - u) ** 2", "abs(kappa - u)"),
+    "normalised": ("    w = np.zeros(A)", "    phi = phi / phi.sum()\n    w = np.zeros(A)"),
+    "last_of_equal_letters": ("w[letter] += phi", "w[letter] = phi"),
+    "padding_is_the_last_letter": ("if letter >= 0:", "if True:"),
+}
+WRONG = {
+    naive.window: edited(
+        naive.window,
+        **STEP,
+        starts_at_zero=("k = kappa[b]", "k = 0 * kappa[b]"),
+        starts_anew_at_each_step=("p[b, t], k,", "p[b, t], kappa[b],"),
+        place_before_the_step=("kappas[b, t] = k\n", "kappas[b, t] = k - np.exp(p[b, t, -K:])\n"),
+        nothing_behind_the_text=(
+            "kappas[b, t] = k\n",
+            "kappas[b, t] = k\n            phi[b, t, np.append(text[b] < 0, True)] = 0\n",
+        ),
+    ),
+    naive.windowed_lstm: [
+        *edited(
+            naive.windowed_lstm,
+            **STEP,
+            starts_with_nothing=("h_b, w_b = h[b], w[b]", "h_b, w_b = h[b], 0 * w[b]"),
+            window_starts_at_zero=("kappa = c.copy(), kappa.copy()", "kappa = c.copy(), 0 * kappa"),
+            starts_anew_at_each_step=("b_p, kappa[b],", "b_p, 0 * kappa[b],"),
+            window_of_the_output_before=(
+                "h_b, c[b], _ = lstm_step",
+                "old = h_b\n            h_b, c[b], _ = lstm_step",
+                "W_p @ h_b",
+                "W_p @ old",
+            ),
+            window_from_the_cell=("W_p @ h_b", "W_p @ c[b]"),
+            no_bias_of_the_window=("W_p @ h_b + b_p", "W_p @ h_b"),
+            window_not_read=("lstm_step(w_b,", "lstm_step(0 * w_b,"),
+            returns_the_window_before=(
+                "w_b, kappa[b], _ = window_step",
+                "windows[b, t] = w_b\n            w_b, kappa[b], _ = window_step",
+                "outputs[b, t], windows[b, t] = h_b, w_b",
+                "outputs[b, t] = h_b",
+            ),
+            output_peeps_at_the_old_cell=(
+                "W_h, peep, x[b, t])",
+                "W_h, peep * [[1], [1], [0]],"
+                " x[b, t] + np.append(np.zeros(3 * n), peep[2] * c[b]))",
+            ),
+        ),
+        gates_i_o_g_f,
+        no_peepholes,
+        text_of_the_first_line_for_all,
+    ],
+}
+
+# -- the window ------------------------------------------------------------------------------------
 
 
 def test_window_by_hand():

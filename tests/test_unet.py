@@ -1,10 +1,137 @@
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 from torch.nn import functional as F
 
 from minilib.naive import unet as naive
 from minilib.unet import UNet, conv2d, crop, max_pool, output_size, tile_predict, up_conv
+
+# -- answers that are wrong ------------------------------------------------------------------------
+
+
+def kernel_mirrored(x, w, b):
+    return naive.conv2d(x, w[:, :, ::-1, ::-1], b)
+
+
+def first_channel_alone(x, w, b):
+    return naive.conv2d(x[:, :1], w[:, :1], b)
+
+
+def largest_by_size(x):
+    largest, least = naive.max_pool(x), -naive.max_pool(-x)
+    return np.where(-least > largest, least, largest)
+
+
+def windows_overlap(x):
+    wide = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-np.inf)
+    return np.maximum(naive.max_pool(x), wide[:, :, 2::2, 2::2])
+
+
+def rows_for_columns(x, w, b):
+    return naive.up_conv(x, w.swapaxes(2, 3), b)
+
+
+def one_weight_for_all_four(x, w, b):
+    return naive.up_conv(x, np.broadcast_to(w[:, :, :1, :1], w.shape), b)
+
+
+def mirrored(x, w, b):
+    return naive.up_conv(x, w[:, :, ::-1, ::-1], b)
+
+
+MIRRORED = "images[:, :, mirror(y, H), mirror(x, W)]"
+REPEAT = (
+    "    inner = tile - margin\n",
+    "    inner = tile - margin\n    repeat = lambda i, n: min(i % (2 * n), (-1 - i) % (2 * n))\n",
+)
+COPY, UP = "crop(copies[k], *x.shape[2:])", 'x = up_conv(x, *_kernel(params, f"up.{k}"))'
+OUTPUT = 'return conv2d(x, *_kernel(params, "output"))'
+BORDERS = "(x.shape[2] - height) // 2, (x.shape[3] - width) // 2"
+TOP_LEFT = "top + i - margin // 2, left + j - margin // 2"
+WRONG = {
+    naive.conv2d: [
+        *edited(
+            naive.conv2d,
+            no_bias=("sum((1, 2, 3)) + b", "sum((1, 2, 3))"),
+            bias_for_each_channel=("sum((1, 2, 3)) + b", "sum((1, 2, 3)) + b * x.shape[1]"),
+            mean_for_sum=(".sum((1, 2, 3))", ".mean((1, 2, 3))"),
+            rows_alone=("x[n, :, i : i + K, j : j + L]", "x[n, :, i : i + K, j : j + 1]"),
+        ),
+        kernel_mirrored,
+        first_channel_alone,
+    ],
+    naive.max_pool: [
+        *edited(
+            naive.max_pool,
+            mean_for_maximum=(".max((1, 2))", ".mean((1, 2))"),
+            minimum=(".max((1, 2))", ".min((1, 2))"),
+            first_of_four=(".max((1, 2))", "[:, 0, 0]"),
+            pairs_of_a_row=("2 * i : 2 * i + 2,", "2 * i : 2 * i + 1,"),
+            halves_not_pairs=(
+                "x[n, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]",
+                "x[n, :, i :: H // 2, j :: W // 2]",
+            ),
+            never_below_zero=("2 * j + 2].max((1, 2))", "2 * j + 2].max((1, 2), initial=0)"),
+        ),
+        largest_by_size,
+        windows_overlap,
+    ],
+    naive.up_conv: [
+        *edited(
+            naive.up_conv,
+            no_bias=("j % 2] + b", "j % 2]"),
+            bias_four_times=("j % 2] + b", "j % 2] + 4 * b"),
+            four_pictures_side_by_side=(
+                "i // 2, j // 2] @ w[:, :, i % 2, j % 2]",
+                "i % H, j % W] @ w[:, :, i // H, j // W]",
+            ),
+            spread_with_holes=("j % 2] + b", "j % 2] * (i % 2 == j % 2 == 0) + b"),
+        ),
+        rows_for_columns,
+        one_weight_for_all_four,
+        mirrored,
+    ],
+    naive.crop: edited(
+        naive.crop,
+        from_the_corner=(BORDERS, "0, 0"),
+        odd_remainder_at_the_top=(BORDERS, BORDERS.replace(")", " + 1)")),
+        one_border_for_both=("(x.shape[3] - width) // 2", "(x.shape[2] - height) // 2"),
+    ),
+    naive.output_size: edited(
+        naive.output_size,
+        convolutions_of_the_way_up_forgotten=("depth - 1) - 4", "depth - 1)"),
+        one_convolution_a_level=("size -= 4", "size -= 2", "depth - 1) - 4", "depth - 1) - 2"),
+        the_papers_margin=("    size -= 4\n", "    return size - 184\n"),
+        as_large_as_the_input=("    size -= 4\n", "    return size\n"),
+    ),
+    naive.unet: edited(
+        naive.unet,
+        copy_behind=("concatenate([copy, x]", "concatenate([x, copy]"),
+        copy_from_the_corner=(COPY, "copies[k][:, :, : x.shape[2], : x.shape[3]]"),
+        added_not_beside=("[copy, x], axis=1", "[copy + x, x], axis=1"),
+        never_a_copy=("if not skips", "if True"),
+        always_a_copy=("if not skips", "if False"),
+        no_relu=("= np.maximum(conv2d(", "= (lambda y, _: y)(conv2d("),
+        relu_after_the_second_alone=("), 0)\n", "), 0 if layer == 'second' else -np.inf)\n"),
+        relu_after_the_output=(OUTPUT, f"{OUTPUT}.clip(0)"),
+        relu_after_the_way_up=(UP, f"{UP}.clip(0)"),
+        mean_pooling=("j + 2].max((1, 2))", "j + 2].mean((1, 2))"),
+    ),
+    naive.tile_predict: edited(
+        naive.tile_predict,
+        tiles_anywhere=("inner // step * step", "inner"),
+        zeros_beyond_the_edge=(MIRRORED, MIRRORED + " * (0 <= y < H and 0 <= x < W)"),
+        edge_goes_on=(MIRRORED, "images[:, :, min(max(y, 0), H - 1), min(max(x, 0), W - 1)]"),
+        edge_is_repeated=(MIRRORED, MIRRORED.replace("mirror", "repeat"), *REPEAT),
+        begins_at_the_edge=(TOP_LEFT, "top + i, left + j"),
+        whole_margin_before=(TOP_LEFT, "top + i - margin, left + j - margin"),
+        sums_where_tiles_overlap=(
+            "left : left + inner] = logits",
+            "left : left + inner] += logits",
+        ),
+    ),
+}
 
 
 def normal(*shape):

@@ -1,5 +1,7 @@
 """Solutions to the exercises of lesson 18."""
 
+import sys
+
 import numpy as np
 import torch
 
@@ -13,6 +15,25 @@ def my_up_conv(x, w, b):
     # each pixel's four results, beside its row and its column
     four = np.einsum("bihw,iokl->bohkwl", x, w)
     return four.reshape(B, -1, 2 * H, 2 * W) + b[:, None, None]
+
+
+def lines_run(*inputs):
+    lines, before = [], sys.gettrace()
+    count = lambda *event: lines.append(1) or count
+    sys.settrace(count)
+    try:
+        my_up_conv(*inputs)
+    finally:
+        sys.settrace(before)
+    return len(lines)
+
+
+def judged(x, w, b):
+    rows, columns = (9 * list(range(n)) for n in x.shape[2:])
+    larger = x[:, :, rows][..., columns]
+    if 2 * lines_run(x, w, b) < lines_run(larger, w, b):
+        raise ValueError("it loops: a larger picture runs more lines")
+    return my_up_conv(x, w, b)
 
 
 def valid_sizes(depth, largest):
@@ -57,4 +78,4 @@ def columns_by_poking(depth, p):
 
 
 questions = [(depth, 300) for depth in range(5)] + [(4, 100)]
-places = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 5), (3, 0), (3, 4)]
+places = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 5), (3, 0), (3, 4), (3, 9)]

@@ -4,10 +4,16 @@ import numpy as np
 
 
 def pixel_loss(rng):
-    """One pixel; sizes all different; logits of size 400, whose exponentials overflow."""
+    """One pixel; sizes all different; classes of size 400; pixels 1,000 apart.
+
+    In the third exponentials overflow. In the last one maximum for all pixels is none: beside
+    1000 all that the others have underflows.
+    """
     for B, K, H, W, scale in [(1, 2, 1, 1, 1), (2, 3, 2, 5, 1), (1, 4, 3, 3, 400)]:
         logits, labels = scale * rng.normal(size=(B, K, H, W)), rng.integers(K, size=(B, H, W))
         yield logits, labels, rng.random((B, H, W))
+    logits = rng.normal(size=(1, 2, 1, 3)) + np.array([0.0, -1000.0, 1000.0])
+    yield logits, np.array([[[1, 0, 1]]]), np.ones((1, 1, 3))
 
 
 def weight_map(rng):
@@ -31,10 +37,14 @@ def _picture(text):
 
 
 def elastic(rng):
-    """One pixel; one row; far beyond the edge; labels; a grid of one point."""
+    """One pixel; one row; far beyond the edge; labels; a grid of one point; two pixels a side.
+
+    With sides of 2 the next pixel is the last one, and a mirror image has a period of 2.
+    """
     yield rng.normal(size=(1, 1, 1)), rng.normal(size=(1, 2, 3, 3))
     yield rng.normal(size=(1, 1, 6)), rng.normal(size=(1, 2, 3, 3))
     yield rng.normal(size=(2, 7, 9)), 2 * rng.normal(size=(2, 2, 3, 3))
     yield rng.normal(size=(1, 5, 4)), 30 * rng.normal(size=(1, 2, 4, 4))
     yield rng.integers(5, size=(2, 8, 5)), 3 * rng.normal(size=(2, 2, 3, 3))
     yield rng.normal(size=(1, 4, 4)), rng.normal(size=(1, 2, 1, 1))
+    yield rng.normal(size=(1, 2, 2)), rng.normal(size=(1, 2, 3, 3))

@@ -49,9 +49,11 @@ def unet(rng):
 
 
 class _Stand:
-    """A net for tests, NumPy or torch: each pixel times the first of its 2 × 2 block.
+    """A net for tests, NumPy or torch, that sees what a U-Net sees.
 
-    A border of `cut` pixels is lost.
+    Each pixel times the first of its 2 × 2 block: it notices where pooling windows fall. And the
+    pixels `cut` up and left, `cut` down and right of it: it notices what lies beyond the edges. A
+    border of `cut` pixels is lost.
     """
 
     def __init__(self, cut):
@@ -60,14 +62,20 @@ class _Stand:
     def __call__(self, x):
         rows, columns = (range(self.cut, n - self.cut) for n in x.shape[2:])
         inner = x[:, :, rows.start : rows.stop, columns.start : columns.stop]
-        return inner * x[:, :, [k // 2 * 2 for k in rows]][..., [k // 2 * 2 for k in columns]]
+        first = x[:, :, [k // 2 * 2 for k in rows]][..., [k // 2 * 2 for k in columns]]
+        before = x[:, :, : len(rows), : len(columns)]
+        behind = x[:, :, -len(rows) :, -len(columns) :]
+        return inner * first + 2 * before - 3 * behind
 
     def __repr__(self):
         return f"a net that loses {self.cut} pixels at each edge"
 
 
 def tile_predict(rng):
-    """One tile; one pixel; inner tiles of 5, so that they overlap; a wide margin; none at all."""
+    """One tile; one pixel; inner tiles of 5, so that they overlap; a wide margin; none at all.
+
+    In the fourth the mirror image is mirrored again, as the margin is wider than the picture.
+    """
     for H, W, tile, margin in [
         (4, 4, 8, 4),
         (1, 1, 6, 4),
