@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 
 from minilib.acceptance import (
     acceptance_rate,
@@ -13,6 +14,130 @@ from minilib.acceptance import (
     verify_tree,
 )
 from minilib.naive import acceptance as naive
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+
+def all_accepted_count(p, q, ids, u):  # those behind a refusal too
+    B, gamma = ids.shape
+    at = lambda x: np.take_along_axis(x, ids[..., None], 2)[..., 0]
+    kept = (u * at(q) < at(p[:, :gamma])).sum(1)
+    return kept, naive.verify(p, q, ids, u)[1]
+
+
+def expected_without_the_last(alpha, gamma):  # the bonus symbol
+    return naive.expected_symbols(alpha, gamma) - 1
+
+
+def closed_form_without_care(alpha, gamma):  # 0 / 0 where alpha is 1
+    return (1 - alpha ** (gamma + 1)) / (1 - alpha)
+
+
+def closed_form_of_gamma(alpha, gamma):
+    one = alpha == 1
+    return np.where(one, gamma, (1 - alpha**gamma) / np.where(one, 1, 1 - alpha))
+
+
+WRONG = {
+    naive.residual: edited(
+        naive.residual,
+        not_normalised=("left / left.sum() if", "left if"),
+        absolute_difference=("np.maximum(p - q, 0)", "np.abs(p - q)"),
+        negative_kept=("np.maximum(p - q, 0)", "p - q"),
+        q_minus_p=("np.maximum(p - q, 0)", "np.maximum(q - p, 0)"),
+        smaller_of_both=("np.maximum(p - q, 0)", "np.minimum(p, q)"),
+        nothing_left_is_nan=(
+            "left / left.sum() if left.sum() > 0 else p.copy()",
+            "left / left.sum()",
+        ),
+        nothing_left_is_zero=("else p.copy()", "else left"),
+    ),
+    naive.verify: [
+        *edited(
+            naive.verify,
+            corrected_from_p=("rest[b] = residual(p[b, i], q[b, i])", "rest[b] = p[b, i]"),
+            corrected_from_the_next_p=(
+                "= residual(p[b, i], q[b, i])",
+                "= residual(p[b, i + 1], q[b, i])",
+            ),
+            goes_on_after_a_refusal=(
+                "                break\n    return kept",
+                "                continue\n    return kept",
+            ),
+            ratio_upside_down=(
+                "u[b, i] * q[b, i, x] < p[b, i, x]:",
+                "u[b, i] * p[b, i, x] < q[b, i, x]:",
+            ),
+            p_alone=("u[b, i] * q[b, i, x] < p[b, i, x]:", "u[b, i] < p[b, i, x]:"),
+            the_likelier_wins=("u[b, i] * q[b, i, x] < p[b, i, x]:", "q[b, i, x] <= p[b, i, x]:"),
+            greedy=("u[b, i] * q[b, i, x] < p[b, i, x]:", "x == p[b, i].argmax():"),
+            target_one_place_ahead=(
+                "u[b, i] * q[b, i, x] < p[b, i, x]:",
+                "u[b, i] * q[b, i, x] < p[b, i + 1, x]:",
+            ),
+            bonus_from_the_last_place=("= i + 1, p[b, i + 1]", "= i + 1, p[b, i]"),
+            refused_symbol_kept=(
+                "            else:\n                rest[b]",
+                "            else:\n                kept[b] = i + 1\n                rest[b]",
+            ),
+            what_is_impossible_for_u_0=(
+                "u[b, i] * q[b, i, x] < p[b, i, x]:",
+                "u[b, i] * q[b, i, x] <= p[b, i, x]:",
+            ),
+        ),
+        all_accepted_count,
+    ],
+    naive.verify_tree: edited(
+        naive.verify_tree,
+        every_sibling_against_p=("q[b, i, x] < wanted[x]", "q[b, i, x] < p[b, node, x]"),
+        siblings_without_residual=("wanted = residual(wanted, q[b, i])", "pass"),
+        residual_of_p=("residual(wanted, q[b, i])", "residual(p[b, node], q[b, i])"),
+        first_child_alone=(
+            "in (i for i in range(len(parents)) if parents[i] == node):",
+            "in [i for i in range(len(parents)) if parents[i] == node][:1]:",
+        ),
+        last_child_first=("range(len(parents)) if parents", "range(len(parents))[::-1] if parents"),
+        rest_is_p_of_the_end=("rest[b] = node, wanted", "rest[b] = node, p[b, node]"),
+        ratio_upside_down=("u[b, i] * q[b, i, x] < wanted[x]", "u[b, i] * wanted[x] < q[b, i, x]"),
+    ),
+    naive.acceptance_rate: edited(
+        naive.acceptance_rate,
+        sum_of_rows=("total / len(p)", "total"),
+        mean_over_symbols=("np.minimum(p_row, q_row).sum()", "np.minimum(p_row, q_row).mean()"),
+        distance_twice=("np.minimum(p_row, q_row).sum()", "1 - np.abs(p_row - q_row).sum()"),
+        the_distance=("np.minimum(p_row, q_row).sum()", "np.abs(p_row - q_row).sum() / 2"),
+        chance_to_agree=("np.minimum(p_row, q_row).sum()", "p_row @ q_row"),
+        share_of_equal_favourites=(
+            "np.minimum(p_row, q_row).sum()",
+            "p_row.argmax() == q_row.argmax()",
+        ),
+    ),
+    naive.expected_symbols: [
+        expected_without_the_last,
+        closed_form_without_care,
+        closed_form_of_gamma,
+        *edited(naive.expected_symbols, one_too_many=("range(gamma + 1)", "range(gamma + 2)")),
+    ],
+    naive.speedup: edited(
+        naive.speedup,
+        target_not_counted=("(gamma * c + 1)", "max(gamma * c, 1e-9)"),
+        target_for_each_symbol=("(gamma * c + 1)", "(gamma * (c + 1))"),
+        draft_for_one_symbol=("(gamma * c + 1)", "(c + 1)"),
+        draft_reads_the_last_too=("(gamma * c + 1)", "((gamma + 1) * c + 1)"),
+        upside_down=(
+            "expected_symbols(alpha, gamma) / (gamma * c + 1)",
+            "(gamma * c + 1) / expected_symbols(alpha, gamma)",
+        ),
+    ),
+    naive.best_gamma: edited(
+        naive.best_gamma,
+        never_plain=("out = np.zeros(len(alpha), dtype", "out = np.ones(len(alpha), dtype"),
+        limit_left_out=("range(1, limit + 1)", "range(1, limit)"),
+        beyond_the_limit=("range(1, limit + 1)", "range(1, limit + 2)"),
+        largest_of_equals=("[0] > speedup", "[0] >= speedup"),
+        most_symbols=("speedup(alpha[n : n + 1], gamma, c)[0] >", "gamma >"),
+    ),
+}
 
 
 def test_figures_of_the_paper():

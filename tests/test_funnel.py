@@ -2,8 +2,44 @@
 
 import pytest
 import torch
+from test_attention import edited
 
 from minilib.funnel import Funnel, Pool
+from minilib.naive import funnel as naive
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+WRONG = {
+    naive.pool: edited(
+        naive.pool,
+        CLS_in_a_pair=(
+            "np.stack([x[:, 0], *(x[:, t : t + 2].mean(1) for t in pairs)]",
+            "np.stack([x[:, max(0, t - 1) : t + 1].mean(1) for t in [0, *pairs]]",
+        ),
+        last_one_halved=("x[:, t : t + 2].mean(1)", "x[:, t : t + 2].sum(1) / 2"),
+        last_one_dropped=("range(1, x.shape[1], 2)", "range(1, x.shape[1] - 1, 2)"),
+        sums=("x[:, t : t + 2].mean(1)", "x[:, t : t + 2].sum(1)"),
+        first_of_each_pair=("x[:, t : t + 2].mean(1)", "x[:, t]"),
+        keys_pooled_too=('normed(P, "norm_kv", x)', 'normed(P, "norm_kv", pooled)'),
+        positions_halved=("np.array([0, *pairs])", "np.arange(1 + len(pairs))"),
+        position_of_the_second=("np.array([0, *pairs])", "np.array([0, *(t + 1 for t in pairs)])"),
+        no_skip=("return pooled + cross", "return cross"),
+        skip_of_what_is_normed=("return pooled + cross", "return query + cross"),
+    ),
+    naive.funnel: edited(
+        naive.funnel,
+        CLS_at_the_end=(
+            '[P["cls"], *(P["embed"][i] for i in row)]',
+            '[*(P["embed"][i] for i in row), P["cls"]]',
+        ),
+        mean_of_all_steps=('normed(P, "norm", x[:, 0])', 'normed(P, "norm", x.mean(1))'),
+        last_step=('normed(P, "norm", x[:, 0])', 'normed(P, "norm", x[:, -1])'),
+        causal=("causal=False", "causal=True"),
+        never_shortened=("if level:", "if False:"),
+        first_pool_for_all=('f"pools.{level - 1}"', '"pools.0"'),
+        no_last_norm=('normed(P, "norm", x[:, 0])', "x[:, 0]"),
+    ),
+}
 
 
 def shaken(model):

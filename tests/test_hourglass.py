@@ -3,9 +3,11 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import test_models as laws
 import torch
+from test_attention import edited
 from torch.utils.flop_counter import FlopCounterMode
 
 import minilib
@@ -20,6 +22,121 @@ from minilib.hourglass import (
     up_repeat,
 )
 from minilib.naive import hourglass as naive
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+
+def to_the_left(x, k, shift):
+    return naive.group(np.concatenate([x, 0 * x[:, :shift]], 1)[:, shift:], k, 0)
+
+
+def cropped(x, k, shift):  # shift, crop to T, pad: the last steps of some texts are lost
+    return naive.group(np.concatenate([0 * x[:, :1]] * shift + [x], 1)[:, : x.shape[1]], k, 0)
+
+
+def no_partial_group(x, k, shift):
+    return naive.group(x, k, shift)[:, : x.shape[1] // k]
+
+
+def axes_swapped(x, k, shift):  # neighbours in different groups
+    groups = naive.group(x, k, shift)
+    return groups.swapaxes(1, 2).reshape(groups.shape)
+
+
+def mean_of_channels(groups):
+    return groups.mean(3)
+
+
+def mean_of_what_is_there(groups):  # padding takes part in the definition's
+    there = (groups != 0).any(3, keepdims=True)
+    return groups.sum(2) / np.maximum(there.sum(2), 1)
+
+
+def sum_of_the_group(groups):
+    return groups.sum(2)
+
+
+def last_of_the_group(groups):
+    return groups[:, :, -1]
+
+
+def W_transposed(groups, W):
+    return groups.reshape(*groups.shape[:2], -1) @ W.reshape(W.shape[::-1])
+
+
+def channel_by_channel(groups, W):  # x_1 of all places first, then x_2
+    return groups.swapaxes(2, 3).reshape(*groups.shape[:2], -1) @ W.T
+
+
+def places_backwards(groups, W):
+    return naive.shorten_linear(groups[:, :, ::-1], W)
+
+
+def one_matrix_for_all_places(groups, W):
+    return naive.shorten_average(groups) @ W[:, : len(W)].T
+
+
+WRONG = {
+    naive.group: [
+        *edited(naive.group, first_step_left_out=("if 0 <= j * k", "if 0 < j * k")),
+        to_the_left,
+        cropped,
+        no_partial_group,
+        axes_swapped,
+    ],
+    naive.shorten_average: [
+        mean_of_channels,
+        mean_of_what_is_there,
+        sum_of_the_group,
+        last_of_the_group,
+    ],
+    naive.shorten_linear: [
+        W_transposed,
+        channel_by_channel,
+        places_backwards,
+        one_matrix_for_all_places,
+    ],
+    naive.up_repeat: edited(
+        naive.up_repeat,
+        all_groups_in_turn=("y[:, (t + phase) // k]", "y[:, (t + phase) % y.shape[1]]"),
+        phase_left_out=("y[:, (t + phase) // k]", "y[:, t // k]"),
+        phase_subtracted=("y[:, (t + phase) // k]", "y[:, max(t - phase, 0) // k]"),
+        one_group_late=("y[:, (t + phase) // k]", "y[:, max((t + phase) // k - 1, 0)]"),
+    ),
+    naive.up_linear: edited(
+        naive.up_linear,
+        phase_left_out=("divmod(t + phase, k)", "divmod(t, k)"),
+        place_without_phase=("divmod(t + phase, k)", "(t + phase) // k, t % k"),
+        places_backwards=("divmod(t + phase, k)", "(t + phase) // k, k - 1 - (t + phase) % k"),
+        rows_of_a_place_apart=("y[:, j] @ W[i * C : (i + 1) * C]", "y[:, j] @ W[i::k]"),
+        W_transposed=("j] @ W[i * C : (i + 1) * C].T", "j] @ W[i * C : (i + 1) * C]"),
+    ),
+    naive.hourglass: edited(
+        naive.hourglass,
+        shift_left_out=("group(x, k, k - 1)", "group(x, k, 0)"),
+        shift_one_short=("group(x, k, k - 1)", "group(x, k, max(k - 2, 0))"),
+        no_skip=("x = x + (up_repeat", "x = (up_repeat"),
+        middle_sees_all_groups=("y, middle, heads, True, context", "y, middle, heads, True"),
+        middle_not_causal=("y, middle, heads, True", "y, middle, heads, False"),
+        context_in_steps_for_groups=(
+            "y, middle, heads, True, context",
+            "y, middle, heads, True, max(context // k, 1)",
+        ),
+        attention_without_the_average=("y = y + shorten_attention", "y = shorten_attention"),
+        groups_not_normed=('normed(G, "norm_kv", groups)', "groups"),
+        no_last_norm=('normed(P, "norm", x) @', "x @"),
+    ),
+    naive.multiply_adds: edited(
+        naive.multiply_adds,
+        groups_rounded_down=("(middle, math.ceil(T / k))", "(middle, T // k)"),
+        context_forgotten=("min(t + 1, context)", "(t + 1)"),
+        own_step_not_seen=("min(t + 1, context)", "min(t, context)"),
+        scores_without_the_sum=("2 * C * min", "C * min"),
+        middle_on_every_step=("(middle, math.ceil(T / k))", "(middle, T)"),
+        no_logits=("total + T * C * V", "total"),
+        no_projection=("12 * C * C", "11 * C * C"),
+    ),
+}
 
 every_way = pytest.mark.parametrize(
     "shorten,up", list(itertools.product(WAYS["shorten"], WAYS["up"]))

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from test_attention import edited
 from test_models import build, every_model
 
 from minilib import acceptance
@@ -18,6 +19,37 @@ from minilib.naive import language_model as naive_language_model
 from minilib.naive import speculative as naive
 from minilib.speculative import BONUS, CORRECTION, DRAFT, Staged, siblings, speculative
 from minilib.transformer import Transformer
+
+# -- typical wrong answers: test_grade.py sees that the cases refuse each --------------------------
+
+
+def cut_once(logits, u, temperature=1.0, top_k=None, top_p=None):  # and never filled up again
+    p = naive.probabilities(logits, temperature, top_k, top_p)
+    return naive.siblings(np.log(p + 1e-300), u)
+
+
+WRONG = {
+    naive.siblings: [
+        *edited(
+            naive.siblings,
+            with_replacement=("            left[ids[r, n]] = -1e30", "            pass"),
+            always_the_first_distribution=(
+                "probabilities(left[None]",
+                "probabilities(logits[r][None]",
+            ),
+            one_uniform_for_all=("draw(q[r, n], u[r, n])", "draw(q[r, n], u[r, 0])"),
+            the_likeliest=("draw(q[r, n], u[r, n])", "q[r, n].argmax()"),
+            temperature_left_out=("(left[None], temperature, top", "(left[None], 1.0, top"),
+            cuts_left_out=("temperature, top_k, top_p)[0]", "temperature, None, None)[0]"),
+            sum_may_equal_u=("np.cumsum(p) <= u", "np.cumsum(p) < u"),
+            rows_left_out_for_all=("left = logits[r].copy()", "left = logits[r]"),
+        ),
+        cut_once,
+    ]
+}
+
+
+# -- models whose probabilities are known ----------------------------------------------------------
 
 
 class Table(LanguageModel):

@@ -20,7 +20,10 @@ def keys_and_values(rng):
 
 
 def cross_attention(rng):
-    """One query and one key; more of either; positions; scores that lie hundreds apart."""
+    """One query and one key; more of either; positions; scores that lie hundreds apart.
+
+    Two queries whose largest scores lie 1,000 apart: one maximum for all leaves 0 / 0 to the other.
+    """
     for B, T, S, heads, D, position, size in [
         (1, 1, 1, 1, 2, 0, 1),
         (2, 5, 3, 2, 4, 1, 1),
@@ -30,6 +33,8 @@ def cross_attention(rng):
         W_q, _, W_out = _weights(rng, heads * D)
         keys, values = rng.normal(size=(2, B, heads, S, D))
         yield size * rng.normal(size=(B, T, heads * D)), size * keys, values, W_q, W_out, position
+    query, keys = np.array([[[1000.0, 0.0], [0.5, 0.25]]]), np.array([[[[1.5, 0.5], [-1.0, 0.7]]]])
+    yield query, keys, rng.normal(size=(1, 1, 2, 2)), np.eye(2), np.eye(2), np.array([0, 0])
 
 
 def shorten_attention(rng):

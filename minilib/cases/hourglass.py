@@ -1,5 +1,7 @@
 """What the definitions of hourglass and their twins are tried on."""
 
+import numpy as np
+
 
 def group(rng):
     """One step; lengths that are and are not multiples of k; every shift; k = 1."""
@@ -14,9 +16,10 @@ def group(rng):
 
 
 def shorten_average(rng):
-    """One step of one group; all sizes different."""
+    """One step of one group; all sizes different; a group that begins with zeros, which count."""
     for shape in [(1, 1, 1, 2), (2, 3, 4, 5)]:
         yield (rng.normal(size=shape),)
+    yield (np.concatenate([np.zeros((1, 1, 2, 2)), rng.normal(size=(1, 1, 1, 2))], axis=2),)
 
 
 def shorten_linear(rng):
