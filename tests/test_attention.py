@@ -1,9 +1,9 @@
-import inspect
 import math
 
 import numpy as np
 import pytest
 import torch
+from mutants import edited
 
 import minilib.attention
 from minilib import check
@@ -11,23 +11,6 @@ from minilib.attention import attention, multi_head, online_attention, rope, sin
 from minilib.naive import attention as naive
 
 # -- answers that are wrong ------------------------------------------------------------------------
-
-
-def edited(definition, **answers):
-    """The definition under other names, each with pieces of its module's text changed.
-
-    answers  name=(old, new) or name=(old, new, old, new, ...)
-    """
-    made = []
-    for name, changes in answers.items():
-        text = inspect.getsource(inspect.getmodule(definition))
-        for old, new in zip(changes[::2], changes[1::2], strict=True):
-            assert text.count(old) == 1, f"{name}: {old!r} stands {text.count(old)} times"
-            text = text.replace(old, new)
-        exec(text, module := {"__name__": name})
-        made.append(module[definition.__name__])
-        made[-1].__name__ = name
-    return made
 
 
 def dense(q, k, v, visible=None, causal=False, window=None, *, offset=None, peak="row"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 from minilib.cross_attention import (
     cross_attention,

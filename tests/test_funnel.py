@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 from minilib.funnel import Funnel, Pool
 from minilib.naive import funnel as naive

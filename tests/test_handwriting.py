@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 from minilib import lab
 from minilib.handwriting import (

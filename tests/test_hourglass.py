@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import test_models as laws
 import torch
-from test_attention import edited
+from mutants import edited
 from torch.utils.flop_counter import FlopCounterMode
 
 import minilib

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 

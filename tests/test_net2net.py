@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 from minilib.naive import net2net as naive
 from minilib.net2net import widen, widened

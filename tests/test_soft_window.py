@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 from minilib.naive import soft_window as naive
 from minilib.soft_window import window, windowed_lstm

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 from test_models import build, every_model
 
 from minilib import acceptance

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 
 import minilib.attention
 from minilib import lab

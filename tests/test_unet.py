@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_attention import edited
+from mutants import edited
 from torch.nn import functional as F
 
 from minilib.naive import unet as naive

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_attention import edited
+from mutants import edited
 
 from minilib.naive import word_pooling as naive
 from minilib.word_pooling import expand, select, word_ends
