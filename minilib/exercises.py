@@ -123,7 +123,7 @@ def grade(
         source = answers(path)
     except ValueError as error:
         return {exercise.names[-1]: Report(False, str(error)) for exercise in asked}
-    forbidden = [place for exercise in asked for place in _definition(exercise)]
+    forbidden = {name: _definition(one) for one in asked for name in one.names}
     marks = {}
     sandbox = Sandbox(source, names, forbidden, timeout, memory)
     for exercise in asked:
@@ -148,6 +148,8 @@ def _evaluate(exercise, checker, functions):
     scope.update(functions, minilib=Minilib())
     try:
         return eval(compile(ast.Expression(exercise.check), "lesson", "eval"), scope)
+    except NameError as error:
+        raise ValueError(f"the check of {exercise.names[-1]} needs another cell: {error}") from None
     finally:
         scope.update(before)
 

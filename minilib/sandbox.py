@@ -26,6 +26,7 @@ import numpy as np
 from minilib.compare import as_numpy, leaves_of, map_leaves
 
 LARGEST = 1 << 28  # bytes of one message; an answer cannot fill the judge's memory
+FORGED = "writes into the channel of its answers"
 
 
 class Raised(Exception):
@@ -81,7 +82,7 @@ class Messages:
             data = base64.b64encode(np.ascontiguousarray(x).tobytes()).decode()
             return {"array": data, "dtype": x.dtype.str, "shape": list(np.shape(x))}
         if hasattr(x, "detach"):
-            return {"tensor": self.encode(x.detach().cpu().numpy()), "grad": x.requires_grad}
+            return {"tensor": self.encode(as_numpy(x)), "grad": x.requires_grad}
         if isinstance(x, dict):
             return {"dict": [[self.encode(k), self.encode(v)] for k, v in x.items()]}
         for kind, name in ((tuple, "tuple"), (list, "list"), (set, "set")):
@@ -146,14 +147,14 @@ class Sandbox:
 
     source     Python text
     names      the functions wanted
-    forbidden  [(module, name)]: what an answer may not simply call in its place
+    forbidden  {name: [(module, name)]}: what an answer may not simply call in its place
     timeout    seconds until `restart_clock` is called again
     memory     megabytes beyond what the libraries take
     `functions` holds a function for each name that the source has; `problem` is what went wrong
     while it was read, in words, or None.
     """
 
-    def __init__(self, source, names, forbidden=(), timeout=60.0, memory=2048):
+    def __init__(self, source, names, forbidden, timeout=60.0, memory=2048):
         self.timeout = timeout
         self.restart_clock()
         self.child = subprocess.Popen(
@@ -166,17 +167,20 @@ class Sandbox:
         )
         self.messages = Messages(self.child.stdout, self.child.stdin, functions=[])
         self.inbox = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         self.functions, self.problem, self.ended = {}, None, None
         self.delegated = {}  # name -> for each call: was it passed on to what is forbidden?
         try:
-            load = {"source": source, "names": list(names), "forbidden": list(forbidden)}
+            load = {"source": source, "names": list(names), "forbidden": forbidden}
             reply = self._ask(load, {"functions", "problem"})
             self.problem = reply["problem"]
             for name, about in reply["functions"].items():
                 self.functions[name] = self._function(name, about)
-        except (Ended, Raised) as error:
+        except Raised as error:
             self.problem = str(error)
+        except (AttributeError, KeyError, TypeError):
+            self.functions, self.problem = {}, FORGED
 
     def restart_clock(self):
         self.deadline = time.monotonic() + self.timeout
@@ -188,6 +192,11 @@ class Sandbox:
                 os.killpg(self.child.pid, signal.SIGKILL)
         self.child.kill()
         self.child.wait()
+        self.listener.join(timeout=1)
+        if not self.listener.is_alive():  # else something that the child started holds the pipe
+            with contextlib.suppress(OSError):
+                self.child.stdin.close()
+            self.child.stdout.close()
 
     def _listen(self):
         try:
@@ -206,16 +215,13 @@ class Sandbox:
                 if isinstance(reply, Exception):
                     self.ended = "ends its process: by os._exit, or for want of memory"
                 elif not isinstance(reply, dict):
-                    self.ended = "writes into the channel of its answers"
+                    self.ended = FORGED
                 elif "callback" in reply:
-                    function = self.messages.functions[reply["callback"]]
-                    self.messages.send(
-                        {"result": function(*reply["arguments"], **reply["keywords"])}
-                    )
+                    self._answer_callback(reply)
                 elif "raised" in reply or expected <= set(reply):
                     break
                 else:
-                    self.ended = "writes into the channel of its answers"
+                    self.ended = FORGED
         except queue.Empty:
             self.ended = f"does not end within {self.timeout:g} seconds"
         except OSError:
@@ -224,8 +230,18 @@ class Sandbox:
             self.close()
             raise Ended(self.ended)
         if "raised" in reply:
-            raise Raised(reply["raised"])
+            raise Raised(None if reply["raised"] is None else str(reply["raised"])[:400])
         return reply
+
+    def _answer_callback(self, reply):
+        """Call one of the judge's functions for the child."""
+        try:
+            function = self.messages.functions[reply["callback"]]
+            result = function(*reply["arguments"], **reply["keywords"])
+        except Exception as error:
+            self.ended = f"calls a function that it was given wrongly: {type(error).__name__}"
+        else:
+            self.messages.send({"result": result})
 
     def _function(self, name, about):
         def answer(*arguments, **keywords):
@@ -281,7 +297,7 @@ def main(memory):
         os.dup2(null, descriptor)
     load = channel.receive()
     if "minilib" in load["source"]:  # else there is no way to the library, and no need to load it
-        _forbid(load["forbidden"])
+        _forbid(list({place for places in load["forbidden"].values() for place in places}))
     _limit(memory)
     namespace, problem = {"__name__": "answer"}, None
     from minilib.grade import speaks_torch, stub_or_words
@@ -306,19 +322,23 @@ def main(memory):
             if "backward" in request:
                 reply = _backward(graphs[request["backward"]], request["gradients"])
             else:
-                reply = _call(found[request["call"]], request, graphs)
+                places = load["forbidden"].get(request["call"], [])
+                reply = _call(found[request["call"]], request, graphs, places)
         except BaseException as error:
             stub, words = stub_or_words(error, found.get(request.get("call")))
             reply = {"raised": None if stub else words}
-        channel.send(reply)
+        try:
+            channel.send(reply)
+        except Exception as error:
+            channel.send({"raised": f"returns what cannot be read ({type(error).__name__})"})
 
 
-def _call(function, request, graphs):
+def _call(function, request, graphs, places):
     arguments, keywords = request["arguments"], request["keywords"]
     before = _arrays(arguments)
     PASSED.clear()
     result = function(*arguments, **keywords)
-    delegated = any(_equal(before, passed) for passed in PASSED)
+    delegated = any(at in places and _equal(before, passed) for at, passed in PASSED)
     graphs.append((arguments, result))
     changed = None if _equal(before, _arrays(arguments)) else arguments
     number = len(graphs) - 1
@@ -348,17 +368,18 @@ def _backward(graph, gradients):
     return {"result": list(found)}
 
 
-PASSED = []  # the arguments with which the definition or its twin was called
+PASSED = []  # (place, arrays in the arguments) of each call of a definition or its twin
 
 
 def _forbid(places):
     """Let calls of the definition and its twin be seen; they do what they did."""
     modules = [_module(module) for module, _ in places]  # all, before the first is changed
-    for module, (_, name) in zip(modules, places, strict=True):
+    for module, place in zip(modules, places, strict=True):
+        name = place[1]
         function = getattr(module, name, None)
 
-        def watched(*arguments, function=function, **keywords):
-            PASSED.append(_arrays((*arguments, *keywords.values())))
+        def watched(*arguments, function=function, place=place, **keywords):
+            PASSED.append((place, _arrays((*arguments, *keywords.values()))))
             return function(*arguments, **keywords)
 
         if callable(function) and not isinstance(function, type):

@@ -305,6 +305,11 @@ def test_exact_results_agree_exactly():
     assert "output[1]: got b" in text
 
 
+def test_no_case_is_no_proof():
+    with pytest.raises(ValueError, match="cases must yield at least one"):
+        minilib.check(np.exp, like=np.sin, cases=lambda rng: [])
+
+
 def test_complex_gradients_follow_torch():
     definition = lambda z: z * z.conj() + z**2
     cases = lambda rng: [(rng.normal(size=3) + 1j * rng.normal(size=3),)]
@@ -557,6 +562,14 @@ WRONG = {
     "no_gradient": IN_TORCH + "\ndef my_softmax(x):\n    return torch.softmax(x.detach(), 1)\n",
     "torch_exits": IN_TORCH + "\ndef my_softmax(x):\n    import os; os._exit(0)\n",
     "forges_replies": FORGE + softmax_is("return x"),
+    "forges_a_callback": FORGE.replace("'result': 1", "'dict': [['callback', {'int': '0'}]]")
+    + softmax_is("return x"),
+    "forges_functions": FORGE.replace(
+        "'result': 1", "'dict': [['functions', {'int': '1'}], ['problem', None]]"
+    )
+    + softmax_is("return x"),
+    "raises_a_megabyte": softmax_is("raise ValueError('x' * 1_000_000)"),
+    "returns_itself": softmax_is("a = []; a.append(a); return a"),
     "missing": "def another(x):\n    return x\n",
     "empty": "",
     "not_python": "\x00\x01",
@@ -593,6 +606,28 @@ def test_a_folder_of_hostile_and_wrong_answers(tmp_path):
     assert {name for name, points in score.items() if points == 3} == set(GOOD)
     assert all(score[name] == 2 for name in ("os_exits", "endless", "one_maximum", "in_place"))
     assert str(tmp_path) not in "".join(t["output"] for m in marks.values() for t in m["tests"])
+
+
+def test_an_exercise_may_use_what_another_one_asks_for(tmp_path):
+    """Handing all inputs on is refused for the exercise's own definition alone."""
+    cells = [
+        "import numpy as np\nimport minilib\nfrom minilib.naive import start_here as naive",
+        "def mine(x):\n    raise NotImplementedError  # your turn\n\n"
+        "minilib.check(mine, like=naive.softmax)",
+        "def sharpest(x):\n    raise NotImplementedError  # your turn\n\n"
+        "minilib.check(sharpest, like=lambda x: naive.softmax(x).max(1),"
+        " cases=lambda rng: [(rng.normal(size=(2, 3)),)])",
+    ]
+    book = {"cells": [{"cell_type": "code", "source": source} for source in cells]}
+    lesson, answer = tmp_path / "lesson.ipynb", tmp_path / "answer.py"
+    lesson.write_text(json.dumps(book))
+    answer.write_text(
+        "from minilib.naive import start_here\n"
+        "def mine(x):\n    return start_here.softmax(x)\n"
+        "def sharpest(x):\n    return start_here.softmax(x).max(1)\n"
+    )
+    reports = exercises.grade(lesson, answer)
+    assert "passes all its inputs on" in reports["mine"].text and reports["sharpest"]
 
 
 def test_the_untouched_notebook_is_not_attempted():
