@@ -26,9 +26,9 @@ def dplr_kernel(Lam: Tensor, P: Tensor, B: Tensor, Ct: Tensor, dt: Tensor, L: in
     Lam, P, B, Ct  (H, M) complex; dt (H,)
     returns        (H, L)
     A Cauchy product at the roots of unity, 2/(1 + z) Σ_n v_n/(g - λ_n), is the DFT of the kernel of
-    a diagonal system, Σ_n w_n λ̄_nʲ with λ̄ = (1 + Δλ/2)/(1 - Δλ/2), w = v Δ/(1 - Δλ/2)/(1 - λ̄ᴸ). So
-    the four products are four calls of `vandermonde`, and nothing of size M · L exists. z = -1 is
-    no special case: both sides are finite there.
+    a diagonal system, Σ_n w_n λ̄_nʲ with λ̄ = (1 + Δλ/2)/(1 - Δλ/2), w = v Δ/(1 - Δλ/2)/(1 - λ̄ᴸ).
+    So the four products are four calls of `vandermonde`, and nothing of size M · L exists. z = -1
+    is no special case: both sides are finite there.
     """
     check_size("L", L)
     check_shapes(Lam=(Lam, (len(dt), None)), P=(P, Lam.shape), B=(B, Lam.shape), Ct=(Ct, Lam.shape))

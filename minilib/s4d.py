@@ -140,7 +140,7 @@ def diagonal_ssm(
     u (batch, H, L), A, C (H, M) complex, dt, D (H,), x (batch, H, M) complex
     returns  y (batch, H, L), the state after the last sample
     One sample is a step of the recurrence. Several are a convolution, plus what x still says,
-    2 Re Σ_n C_n Ā_n^(j+1) x_n. The last state, Ā^L x + Σ_j Ā^j B̄ u_(L-1-j), is a sum of powers too.
+    2 Re Σ_n C_n Ā_n^(j+1) x_n. The last state, Ā^L x + Σ_j Ā^j B̄ u_(L-1-j), is a sum of powers.
     """
     check_shapes(u=(u, (None, None, None)))
     B, H, L = u.shape

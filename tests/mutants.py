@@ -19,6 +19,7 @@ import random
 import signal
 import sys
 import types
+import warnings
 
 import numpy as np
 
@@ -202,7 +203,8 @@ def limited(seconds):
 def refused(cases, build):
     """Does some case tell the mutant from the definition?"""
     try:
-        with limited(LIMIT), np.errstate(all="ignore"):
+        with limited(LIMIT), np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             mutant = build()
             return any(case.judge(mutant, "numpy").problem for case in cases)
     except Exception:

@@ -6,10 +6,10 @@ import numpy as np
 def log_density(rng):
     """One point; several axes; numbers of size 4; components that are nearly lines; two tiny ones.
 
-    Every other point ends its stroke. Cases 4 to 7 have |ρ̂| up to 30, where 1 - ρ² is 0 in floating
-    point, each alone: beside -10⁶ nats no others are seen. In the seventh the component with
-    ρ̂ = 30 has γ = 0: its huge 1 / (1 - ρ²) must not reach the gradient. In the last case the points
-    are so far from all components, 60 σ, that every density underflows.
+    Every other point ends its stroke. Cases 4 to 7 have |ρ̂| up to 30, where 1 - ρ² is 0 in
+    floating point, each alone: beside -10⁶ nats no others are seen. In the seventh the component
+    with ρ̂ = 30 has γ = 0: its huge 1 / (1 - ρ²) must not reach the gradient. In the last case the
+    points are so far from all components, 60 σ, that every density underflows.
     """
     for shape, M, scale in [((1,), 1, 1), ((2, 3), 4, 1), ((5,), 3, 4)]:
         yield scale * rng.normal(size=(*shape, 1 + 6 * M)), _points(rng, *shape)

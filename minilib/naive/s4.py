@@ -5,7 +5,7 @@ Source: Gu, Goel & Ré 2021 (arXiv:2111.00396).
     code          paper        shape
     A, B, C, D    A, B, C, D   (N, N), (N,), (N,), ()   one system: x' = A x + B u, y = C x + D u
     dt            Δ            ()                       time between two samples
-    Ab, Bb        Ā, B̄         (N, N), (N,)             x_k = Ā x_{k-1} + B̄ u_k, y_k = C x_k + D u_k
+    Ab, Bb        Ā, B̄         (N, N), (N,)             x_k = Ā x_{k-1} + B̄ u_k, y = C x + D u
     K             K̄            (L,)                     K_j = C Āʲ B̄
     Lam, P        Λ, P         (M,), (M,)               A = Λ - P P*: diagonal plus rank one (DPLR)
     Ct            C̃            (M,)                     C (I - Āᴸ): what S4 trains in place of C
