@@ -15,7 +15,7 @@ from minilib import twins
 
 ROOT = pathlib.Path(minilib.__file__).parents[1]
 HOUSE = {"__init__", "__main__", "shapes"}  # what is no topic
-HOUSE |= {"twins", "examine", "compare", "grade", "exercises", "sandbox"}
+HOUSE |= {"twins", "examine", "compare", "grade", "exercises", "sandbox", "messages"}
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
 TOPICS = sorted(path.stem for path in (ROOT / "minilib").glob("*.py") if path.stem not in HOUSE)
 MODULES = sorted((ROOT / "minilib").rglob("*.py"))
