@@ -1,0 +1,28 @@
+"""Plots label what they show."""
+
+import matplotlib
+import torch
+
+from minilib import lab
+from minilib.lab import plot
+
+matplotlib.use("agg")
+
+
+def test_plots_label_their_axes():
+    two = {"a": ([1, 2], [3, 4]), "b": ([1, 2], [3, 5])}
+    names = {"x": "x (s)", "y": "y (m)", "title": "t"}
+    ticks = {"x_ticks": "abc", "y_ticks": "abc"}
+    for axes in (
+        plot.curves(two, **names, log="xy", markers=True),
+        plot.heatmap(torch.eye(3), **names, value="v", centred=True, **ticks),
+        plot.bars({"a": 1.0, "b": 2.0}, x="y (m)", y="x (s)", title="t"),
+    ):
+        assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("x (s)", "y (m)", "t")
+
+
+def test_tokens_are_shown_escaped_and_with_borders():
+    shown = lab.plot.tokens([b"<b>", b" a", b"\n", b"\xe5\xad"], title="x < y")
+    assert shown._repr_html_() == shown and shown.count("border:1px") == 4 == shown.count("</span>")
+    for part in ("&lt;b&gt;", "<b>x &lt; y</b>", "␣a", "↵</span><br>", "E5 AD"):
+        assert part in shown
