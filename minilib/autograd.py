@@ -19,7 +19,7 @@ def once_differentiable(backward):
     A backward that works on saved arrays is right once; differentiated again it would be silently
     wrong. torch's own decorator of this name lets two such calls pass (a gradient that arrives
     without a graph, as after y.sum(), and autograd.grad); this one refuses whenever a graph is
-    asked for.
+    asked for. The transforms of torch.func (grad, vmap, jvp) refuse such functions, too.
     """
 
     @functools.wraps(backward)

@@ -211,6 +211,18 @@ def test_a_row_taken_twice_gets_both_gradients():
     np.testing.assert_array_equal(g["table"], [[10], [0], [101]])
 
 
+@pytest.mark.parametrize(
+    "index,want",
+    [([2, 0, 2], [10, 0, 101]), ([True, False, True], [1, 0, 10]), (slice(1, None), [0, 1, 10])],
+    ids=["repeated", "mask", "slice"],
+)
+def test_an_entry_gets_a_gradient_as_often_as_it_is_taken(index, want):
+    weight = np.array([1.0, 10, 100])
+    taken = lambda x: x[np.array(index) if isinstance(index, list) else index]
+    g = grads(lambda x: naive.sum(taken(x) * weight[: len(taken(x).data)]), x=[0, 0, 0])
+    np.testing.assert_array_equal(g["x"], want)
+
+
 def test_cross_entropy_by_hand():
     # logits 0 and log 3: p = 1/4, 3/4; the target 0 costs log 4 and dz = p - onehot = (-3/4, 3/4)
     z = Var([[0, math.log(3)]])

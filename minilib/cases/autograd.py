@@ -82,11 +82,15 @@ def _random_instruction(rng, name, values):
 
 
 def value_and_grad(rng):
-    """A leaf alone; a leaf not used; a Var used twice; random expressions of growing length."""
+    """A leaf alone; a leaf not used; a Var used twice; an entry taken twice; random expressions of
+    growing length."""
     yield [], [rng.normal(size=())]
     yield [("tanh", [1], {})], [rng.normal(size=3), rng.normal(size=())]
     twice = [("mul", [0, 0], {}), ("add", [1, 0], {}), ("sum", [2], {"axis": None})]
     yield twice, [rng.normal(size=3)]
+    taken = [("part", [0], {"index": np.array([2, 0, 2])})]
+    taken += [("mul", [1, 1], {}), ("sum", [2], {"axis": None})]
+    yield taken, [rng.normal(size=3)]
     for length in range(2, 31, 2):
         yield random_program(rng, length)
 

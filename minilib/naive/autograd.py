@@ -222,11 +222,11 @@ def concat(*parts, axis=-1):
 
 @operation
 def part(x, index):
-    """x[index], for integers and slices. What was not taken gets no gradient."""
+    """x[index], any index of NumPy's. What was taken twice gets both gradients, what was not none."""
 
     def vjp(g):
         dx = np.zeros(x.shape)
-        dx[index] = g
+        np.add.at(dx, index, g)  # dx[index] += g would keep one of the repeats only
         return (dx,)
 
     return x[index], vjp
@@ -239,7 +239,7 @@ def take_rows(table, ids):
 
     def vjp(g):
         dtable = np.zeros(table.shape)
-        np.add.at(dtable, ids, g)  # dtable[ids] += g would keep one of the repeats only
+        np.add.at(dtable, ids, g)  # as in part
         return (dtable,)
 
     return table[ids], vjp
