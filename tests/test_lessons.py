@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 
+import execute
 import pytest
 
 import minilib
@@ -53,17 +54,30 @@ def test_no_line_of_code_or_print_is_wider_than_a_laptop_shows(path):
                 assert len(line.rstrip()) <= 88, f"cell {number}: {line}"
 
 
+def tags(cell):
+    return cell["metadata"].get("tags", [])
+
+
 @every_lesson
 def test_noise_is_followed_by_an_assert_and_nothing_else_is_ignored(path):
+    """nbval's marks are tags, out of the reader's sight."""
     code = cells(path)
-    assert not any("nbval-" in tag for cell in code for tag in cell["metadata"].get("tags", []))
     for i, cell in enumerate(code):
-        marks = set(re.findall(r"NBVAL_\w+", source(cell)))
-        assert marks <= {"NBVAL_IGNORE_OUTPUT"}
-        if marks and "plt.show()" not in source(cell):
+        assert "NBVAL" not in source(cell)
+        assert set(tags(cell)) <= {"nbval-ignore-output"}
+        if tags(cell) and "plt.show()" not in source(cell):
             assert any("assert" in source(near) for near in code[i : i + 4]), (
                 f"cell {i + 1} ignores its output and nothing asserts what it shows"
             )
+
+
+@every_lesson
+def test_metadata_is_what_tests_execute_writes(path):
+    """No times, and nothing that opening the lesson would change."""
+    notebook = json.loads(path.read_text())
+    assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert notebook["metadata"]["kernelspec"] == execute.KERNEL
 
 
 @every_lesson

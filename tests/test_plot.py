@@ -1,7 +1,10 @@
 """Plots label what they show."""
 
 import matplotlib
+import nbformat
+import pytest
 import torch
+from nbclient import NotebookClient
 
 from minilib import lab
 from minilib.lab import plot
@@ -26,3 +29,21 @@ def test_tokens_are_shown_escaped_and_with_borders():
     assert shown._repr_html_() == shown and shown.count("border:1px") == 4 == shown.count("</span>")
     for part in ("&lt;b&gt;", "<b>x &lt; y</b>", "␣a", "↵</span><br>", "E5 AD"):
         assert part in shown
+
+
+CELL = """
+from minilib.lab import plot
+plot.bars({"a": 1.0}, y="y", title="t")
+plot.show("A bar\\n  of height 1.")
+"""
+
+
+def test_a_picture_is_shown_with_words():
+    """In a notebook they stand beside the picture."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    NotebookClient(notebook).execute()
+    (output,) = notebook.cells[0].outputs
+    assert "image/png" in output.data
+    assert output.metadata["image/png"]["alt"] == "A bar of height 1."
+    with pytest.raises(ValueError, match="alt must say what the picture shows"):
+        plot.show(" ")

@@ -1,8 +1,9 @@
 """One house style: labelled axes, colour-blind-safe colours, one message per figure.
 
-Every helper returns the axes.
+Every helper returns the axes; `show` ends the cell and says in words what is to be seen.
 """
 
+import builtins
 import html
 
 import matplotlib.pyplot as plt
@@ -145,6 +146,24 @@ def pen(
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     return axes
+
+
+def show(alt: str) -> None:
+    """Show the open figures, each with a text for readers who do not see it.
+
+    alt  what the picture shows, in a sentence or two: its message and the numbers that carry it
+    Raises ValueError for an empty text.
+    """
+    if not alt.strip():
+        raise ValueError("alt must say what the picture shows, got an empty text")
+    if not hasattr(builtins, "__IPYTHON__"):  # no notebook: a window of its own, or nothing
+        plt.show()
+        return
+    from IPython.display import display
+
+    for number in plt.get_fignums():
+        display(plt.figure(number), metadata={"image/png": {"alt": " ".join(alt.split())}})
+    plt.close("all")
 
 
 class _Html(str):
