@@ -30,6 +30,14 @@ class Finding(NamedTuple):
     want: object
 
 
+def _parameters(function):
+    """Names of its parameters; none for one in C that does not tell, such as a ufunc."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:
+        return []
+
+
 class Case:
     """One case of a pair, with the definition's answer computed when first needed."""
 
@@ -63,9 +71,9 @@ class Case:
     def define(self, params, inputs, definition=None):
         """Call the definition, or another NumPy function that takes its place."""
         definition = definition or self.pair.definition
-        names = inspect.signature(definition).parameters
+        names = _parameters(definition)
         keywords = {key: value for key, value in self.constructor.items() if key in names}
-        if inspect.isclass(self.pair.fast) and next(iter(names), None) == "params":
+        if inspect.isclass(self.pair.fast) and names[:1] == ["params"]:
             inputs = (params, *inputs)
         return definition(*inputs, **keywords)
 
@@ -74,7 +82,7 @@ class Case:
 
     def named(self):
         """{name: value} of all that the candidate is given, under the definition's own names."""
-        names = list(inspect.signature(self.pair.definition).parameters)
+        names = _parameters(self.pair.definition)
         if self.params and names[:1] == ["params"]:
             names = names[1:]
         names += [f"input {i + 1}" for i in range(len(names), len(self.inputs))]

@@ -159,7 +159,7 @@ FAULTS = [
     (no_return, "returns None: is the `return` missing?"),
     (raises, "raises AttributeError: module 'torch' has no attribute 'nothing'"),
     (raises, "; in its line 3: return torch.nothing(total)"),
-    (not_implemented_by_torch, "raises NotImplementedError: "),
+    (not_implemented_by_torch, 'Error: "softmax_lastdim_kernel_impl" not implemented'),
     (leaves, "raises SystemExit: exit() ends the whole program"),
     (raises_unprintable, "raises Unprintable"),
     (recurses, "raises RecursionError"),
