@@ -27,7 +27,9 @@ __version__ = "0.2.0"
 def device(name: str | None = None) -> "torch.device":
     """The torch device of that name ("cpu", "cuda", "cuda:1"); without one a GPU if there is any.
 
-    Under torchrun each process gets the GPU of its local rank.
+    Under torchrun each process gets the GPU of its local rank. Apple's GPUs are never chosen, since
+    they have no float64: the Transformer's angles, S4's phases and speculative decoding need it.
+    device("mps") gives one by name; which models run there has not been tried.
     Raises ValueError if the named device is not on this machine.
     """
     import torch

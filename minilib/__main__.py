@@ -1,4 +1,4 @@
-"""python -m minilib list | check | grade | bench | data | train   (each with --help)."""
+"""python -m minilib list | check | grade | bench | data | train | tokenizer (each with --help)."""
 
 import argparse
 import importlib
@@ -6,11 +6,18 @@ import sys
 
 import minilib
 
-COMMANDS = ("list", "check", "grade", "bench", "data", "train")  # modules of minilib/commands
+# modules of minilib/commands
+COMMANDS = ("list", "check", "grade", "bench", "data", "train", "tokenizer")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. A ValueError or RuntimeError becomes one line."""
+    """Run one command; returns the exit status.
+
+    Status 2: a ValueError, RuntimeError or OSError, which becomes one line. 130: Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no report dies for a letter that a console lacks
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="python -m minilib", description=minilib.__doc__.split("\n")[0]
     )
@@ -25,9 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (ValueError, RuntimeError) as error:
-        print(f"minilib: {error}", file=sys.stderr)
+    except (ValueError, RuntimeError, OSError) as error:
+        print("minilib:", " ".join(map(str.strip, str(error).splitlines())), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("minilib: stopped", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

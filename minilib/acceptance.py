@@ -3,6 +3,9 @@
 Names and symbols are those of minilib/naive/acceptance.py. Not here: the decoder (speculative.py).
 """
 
+import math
+from collections import deque
+
 import torch
 from torch import Tensor
 
@@ -131,3 +134,68 @@ def speedup(alpha: Tensor, gamma: int, c: float) -> Tensor:
 def best_gamma(alpha: Tensor, c: float, limit: int = 20) -> Tensor:
     """The gamma in 0 … limit of the largest speed-up, 0 for plain decoding: (n,) -> (n,) int64."""
     return torch.stack([speedup(alpha, gamma, c) for gamma in range(limit + 1)]).argmax(0)
+
+
+class Pace:
+    """How many symbols to draft next, 0 to `longest`: what promises most symbols for each second.
+
+    A round of gamma drafted symbols should bring `expected_symbols` of alpha. It takes gamma times
+    `step` seconds, and `costs[gamma]` for the target's call and all that is done once a round.
+    Drafts get longer one by one, as long as a call would pay that is no dearer than the
+    one before; a loser has a second try, as it may have been held up.
+
+    What lost then may win later, so it is tried again when there is time to lose: each gamma saves
+    SPARE of all seconds until it is tried, and counts as so much cheaper. So they never lose more
+    than (longest + 1) * SPARE, all together.
+    """
+
+    SPARE = 0.002
+
+    def __init__(self, longest: int = 8):
+        self.alpha, self.places = 1.0, 0
+        self.steps, self.step = deque(maxlen=16), 0.0
+        self.calls = [deque(maxlen=16) for _ in range(longest + 1)]
+        self.costs, self.saved = [math.inf] * (longest + 1), [0.0] * (longest + 1)
+
+    def gamma(self, behind: float = 0.0) -> int:
+        """The next gamma, if the draft has to read for `behind` seconds before it can write."""
+        if len(self.calls[0]) < 2:
+            return 0
+        best, most, symbols = 0, 0.0, 0.0
+        for gamma, (cost, saved) in enumerate(zip(self.costs, self.saved, strict=True)):
+            symbols += self.alpha**gamma
+            owed = behind if gamma else 0.0  # once for many rounds, but what was saved must pay it
+            extra = owed / 8 - max(0.0, saved - owed)
+            speed = symbols / max(gamma * self.step + cost + extra, 1e-9)
+            if speed > most:
+                best, most = gamma, speed
+            elif len(self.calls[gamma]) < 2:
+                step = self.step if len(self.steps) > 1 else 0.0
+                hoped = symbols / max(gamma * step + self.costs[gamma - 1] + extra, 1e-9)
+                return gamma if hoped > most else best
+        return best
+
+    def took(self, gamma: int, drafting: float, call: float) -> None:
+        """A round of gamma took so many seconds to draft, and `call` for all else."""
+        if gamma:
+            self.steps.append(drafting / gamma)
+            self.step = _usual(self.steps)
+        self.calls[gamma].append(call)
+        self.costs[gamma] = _usual(self.calls[gamma])
+        self.saved = [saved + self.SPARE * (drafting + call) for saved in self.saved]
+        self.saved[gamma] = 0.0
+
+    def compared(self, p: Tensor, q: Tensor) -> None:
+        """What both expected at some places, (batch, places, vocab): alpha is the mean of about 64.
+
+        A batch goes on where all its rows do.
+        """
+        for share in torch.minimum(p, q).sum(-1).prod(0).tolist():
+            self.places = min(self.places + 1, 64)
+            self.alpha += (share - self.alpha) / self.places
+
+
+def _usual(seconds):
+    """The mean. What other programs held up counts as twice the least at most."""
+    limit = 2 * min(seconds)
+    return sum(min(x, limit) for x in seconds) / len(seconds)

@@ -1,22 +1,21 @@
-"""Byte-pair encoding, fast: the same merges, tokens and pieces as the definition.
+"""Byte-pair encoding, fast: the same merges and tokens as the definition.
 
 Words are those of minilib/naive/bpe.py. No tensors here: dictionaries, lists and arrays, organised
 so that each step touches only what it changes. For whole texts see minilib/tokenizer.py.
 """
 
+import bisect
 import functools
 import heapq
 import itertools
-import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from minilib import twin
 from minilib.naive import bpe as naive
-from minilib.naive.bpe import GPT2, PATTERNS, RAW, vocabulary  # noqa: F401  (GPT2, vocabulary)
+from minilib.naive.bpe import GPT2, RAW, vocabulary  # noqa: F401  (GPT2, vocabulary)
 
 # -- training --------------------------------------------------------------------------------------
 
@@ -32,8 +31,8 @@ def train(pieces, merges: int, tie: str = "smallest", alphabet: bytes = RAW) -> 
 
     pieces    list of byte strings in the order of the text, or {piece: how often}
     merges    how many to learn; fewer come back if no pair is left
-    tie       of equally frequent pairs take the "smallest" (left id, right id), or the "first"
-              one met in the text
+    tie       of equally frequent pairs take the "smallest" (left id, right id), the "first" one met
+              in the text, or the "largest" (left, right) by the tokens' bytes, as CS336 does
     alphabet  the bytes in the order of their ids; naive.bpe.GPT2 gives the ties of HF's trainer
     returns   [(left id, right id)]; merge k makes id 256 + k
 
@@ -43,18 +42,19 @@ def train(pieces, merges: int, tie: str = "smallest", alphabet: bytes = RAW) -> 
     start plus two for each merge at a place: three a byte of the distinct pieces. ("first" looks
     through a list again if its first place is gone.) Memory: about 100 bytes for each byte.
     """
-    if tie not in ("smallest", "first"):
-        raise ValueError(f"tie must be 'smallest' or 'first', got {tie!r}")
+    if tie not in ("smallest", "first", "largest"):
+        raise ValueError(f"tie must be 'smallest', 'first' or 'largest', got {tie!r}")
     if not 0 <= merges <= _RIGHT - 256:
         raise ValueError(f"merges must lie in [0, {_RIGHT - 256}], got {merges}")
     if sorted(alphabet) != list(RAW):
         raise ValueError(f"alphabet must hold each byte once, got {len(alphabet)} bytes")
     row = _Row(pieces, alphabet)
-    pairs = _Pairs(row.pairs(), tie)
+    pairs = _Pairs(row.pairs(), tie, alphabet)
     learned = []
     while len(learned) < merges and (pair := pairs.most_frequent(row)) is not None:
         left, right = pair >> _BITS, pair & _RIGHT
         learned.append((left, right))
+        pairs.downward.append(pairs.downward[left][:-1] + pairs.downward[right])
         for new, replaced, places, count in row.merge(left, right, pairs.places[pair]):
             pairs.add(new, places, count)
             pairs.count[replaced] -= count
@@ -66,12 +66,18 @@ class _Pairs:
     """All pairs with their places and counts, and who comes next.
 
     Pairs wait in one line for each count: {4: [aa], 2: [ab], 1: [bd, da, ac]}. The line of the
-    highest count is a heap, by ids or by first place. Counts only fall: whether a pair still has
-    the count of its line is seen when its turn comes; if not, it goes to the line of its count.
+    highest count is a heap, by ids, by first place or by bytes. Counts only fall: whether a pair
+    still has the count of its line is seen when its turn comes; if not, it goes to the line of its
+    count.
+
+    `downward` spells each token so that the largest is the smallest: byte b as the character
+    255 - b, and 256 at the end, after which no other spelling goes on.
     """
 
-    def __init__(self, pairs, tie):
-        self.places, self.count, self.by_place = {}, {}, tie == "first"
+    def __init__(self, pairs, tie, alphabet):
+        self.places, self.count = {}, {}
+        self.by_place, self.by_bytes = tie == "first", tie == "largest"
+        self.downward = [chr(255 - byte) + chr(256) for byte in alphabet]
         self.lines, self.counts, self.highest = {}, [], None  # counts: a heap of the negated keys
         for pair, places, count in pairs:
             self.add(pair, places, count)
@@ -81,8 +87,11 @@ class _Pairs:
         self._wait(pair)
 
     def _wait(self, pair):
-        count = self.count[pair]
-        turn = self.places[pair][0] << _PAIR_BITS | pair if self.by_place else pair
+        count, turn = self.count[pair], pair
+        if self.by_place:
+            turn = self.places[pair][0] << _PAIR_BITS | pair
+        elif self.by_bytes:
+            turn = self.downward[pair >> _BITS] + self.downward[pair & _RIGHT], pair
         if count == self.highest:
             heapq.heappush(self.lines[count], turn)
         elif count in self.lines:
@@ -94,7 +103,8 @@ class _Pairs:
     def most_frequent(self, row):
         """The pair to merge next, which stands in no line any more; None if no pair is left."""
         while line := self._highest_line():
-            pair = heapq.heappop(line) & _PAIR
+            turn = heapq.heappop(line)
+            pair = turn[1] if self.by_bytes else turn & _PAIR
             if self.count[pair] == 0:
                 del self.places[pair], self.count[pair]
                 continue
@@ -227,75 +237,109 @@ class _Row:
 
 # -- encoding --------------------------------------------------------------------------------------
 
-_NEVER = 1 << 62  # the rank of a pair that does not merge
+_LONG = 200  # bytes of a piece from which a heap is faster than a list
 
 
-def join(piece: bytes, rank: Callable) -> list:
-    """The tokens of a piece: again and again the pair of lowest rank is joined, the leftmost first.
+class Joiner:
+    """Joins the bytes of a piece to tokens: again and again the pair of lowest rank, the leftmost.
 
-    rank   function ((left token, right token), default) -> number, as a dictionary's get
-    Short pieces keep all ranks in a list, O(n²); long ones in a heap, O(n log n).
+    tokens   all tokens as bytes; single bytes need not stand there
+    merges   [(left token, right token)]: pairs rank in this order, of a pair that is listed twice
+             the first counts. None: two may join if together they are a token, and rank like it
+
+    Inside, a token is a number: a byte is its own, other tokens follow in their order; `tokens`
+    lists them. rows[left] is the function (right, default) -> rank of the pair, a dictionary's
+    get; the pair makes the token made[rank].
     """
-    tokens = [piece[i : i + 1] for i in range(len(piece))]
-    if len(tokens) > 200:
-        return _join_long(tokens, rank)
-    ranks = list(map(rank, itertools.pairwise(tokens), itertools.repeat(_NEVER)))
-    while ranks and (least := min(ranks)) < _NEVER:
-        i = ranks.index(least)
-        tokens[i : i + 2] = [tokens[i] + tokens[i + 1]]
-        del ranks[i]
-        if i:
-            ranks[i - 1] = rank((tokens[i - 1], tokens[i]), _NEVER)
-        if i < len(ranks):
-            ranks[i] = rank((tokens[i], tokens[i + 1]), _NEVER)
-    return tokens
 
+    def __init__(self, tokens, merges=None):
+        self.tokens = list(dict.fromkeys([*(bytes([byte]) for byte in RAW), *tokens]))
+        number = {token: n for n, token in enumerate(self.tokens)}
+        if merges is None:
+            self.number, self.sorted, self.made = (
+                number,
+                sorted(number),
+                list(range(256, len(number))),
+            )
+            self.rows = [functools.partial(self._first, left) for left in range(len(number))]
+            return
+        self.made, rows = [number[left + right] for left, right in merges], {}
+        for rank, (left, right) in enumerate(merges):
+            rows.setdefault(number[left], {}).setdefault(number[right], rank)
+        nothing = {}
+        self.rows = [rows.get(left, nothing).get for left in range(len(number))]
 
-def _join_long(tokens, rank):
-    """A linked list of tokens and a heap of rank << 32 | place, checked when it comes up.
+    def _first(self, left, right, stop):
+        """Makes the row of a token by the vocabulary alone when it is first asked for.
 
-    The token after the one at i is tokens[after[i]]; one that was joined to the left is b"".
-    """
-    n = len(tokens)
-    after, before = list(range(1, n + 1)), list(range(-1, n - 1))
-    ranks = [*map(rank, itertools.pairwise(tokens), itertools.repeat(_NEVER)), _NEVER]
-    heap = [r << 32 | i for i, r in enumerate(ranks) if r < _NEVER]
-    heapq.heapify(heap)
-    while heap:
-        entry = heapq.heappop(heap)
-        i = entry & 0xFFFFFFFF
-        if ranks[i] != entry >> 32:
-            continue
-        j, k = after[i], after[after[i]]
-        tokens[i] += tokens[j]
-        tokens[j], ranks[j] = b"", _NEVER
-        after[i] = k
-        if k < n:
-            before[k] = i
-        for left, right in ((before[i], i), (i, k)):
-            if left >= 0:
-                known = right < n
-                ranks[left] = rank((tokens[left], tokens[right]), _NEVER) if known else _NEVER
-                if ranks[left] < _NEVER:
-                    heapq.heappush(heap, ranks[left] << 32 | left)
-    return [token for token in tokens if token]
+        The row of "a" has all tokens that begin with "a" and go on with a token.
+        """
+        token, number, row = self.tokens[left], self.number.get, {}
+        size, begin = len(token), bisect.bisect_right(self.sorted, token)
+        end = bisect.bisect_right(self.sorted, token, begin, key=lambda other: other[:size])
+        for whole in self.sorted[begin:end]:
+            if (rest := number(whole[size:])) is not None:
+                row[rest] = number(whole) - 256
+        self.rows[left] = row.get
+        return row.get(right, stop)
 
+    def join(self, piece: bytes, stop: int | None = None) -> list:
+        """The numbers of the tokens; ranks from `stop` on do not count.
 
-def rank_of_merges(merges: list) -> Callable:
-    """The rank for `join` by merges [(left token, right token)]: their order."""
-    return {pair: k for k, pair in reversed(list(enumerate(merges)))}.get  # listed twice: the first
+        Short pieces keep all ranks in a list, O(n²); long ones in a heap, O(n log n).
+        """
+        stop = len(self.made) if stop is None else stop
+        if len(piece) > _LONG:
+            return self._join_long(piece, stop)
+        rows, made, tokens = self.rows, self.made, list(piece)
+        ranks = [rows[left](right, stop) for left, right in itertools.pairwise(tokens)]
+        while ranks and (least := min(ranks)) < stop:
+            i = ranks.index(least)
+            tokens[i] = new = made[least]
+            del tokens[i + 1], ranks[i]
+            if i:
+                ranks[i - 1] = rows[tokens[i - 1]](new, stop)
+            if i < len(ranks):
+                ranks[i] = rows[new](tokens[i + 1], stop)
+        return tokens
 
+    def _join_long(self, piece, stop):
+        """A linked list of tokens and a heap of rank << 32 | place, checked when it comes up.
 
-def rank_of_tokens(tokens: list) -> Callable:
-    """The rank for `join` by the vocabulary alone: the place of the token that two make."""
-    ranks = {token: k for k, token in enumerate(tokens)}
-    return lambda pair, default: ranks.get(pair[0] + pair[1], default)
+        The token after the one at i is tokens[after[i]]; one that was joined to the left is -1.
+        """
+        n, tokens = len(piece), list(piece)
+        after, before = list(range(1, n + 1)), list(range(-1, n - 1))
+        ranks = [self.rows[left](right, stop) for left, right in itertools.pairwise(tokens)]
+        ranks.append(stop)  # of the last token, which has no right neighbour
+        heap = [rank << 32 | i for i, rank in enumerate(ranks) if rank < stop]
+        heapq.heapify(heap)
+        while heap:
+            entry = heapq.heappop(heap)
+            rank, i = entry >> 32, entry & 0xFFFFFFFF
+            if ranks[i] != rank:
+                continue
+            j, k = after[i], after[after[i]]
+            tokens[i], tokens[j], ranks[j] = self.made[rank], -1, stop
+            after[i] = k
+            if k < n:
+                before[k] = i
+            for left, right in ((before[i], i), (i, k)):
+                if left >= 0:
+                    row = self.rows[tokens[left]]
+                    ranks[left] = row(tokens[right], stop) if right < n else stop
+                    if ranks[left] < stop:
+                        heapq.heappush(heap, ranks[left] << 32 | left)
+        return [token for token in tokens if token >= 0]
 
 
 @twin(naive.encode_by_merges, differentiable=False)
 def encode_by_merges(piece: bytes, merges: list) -> list:
     """A piece as tokens, by the merges [(left token, right token)] in their order: GPT-2's rule."""
-    return join(piece, rank_of_merges(merges))
+    joiner = Joiner(
+        [token for left, right in merges for token in (left, right, left + right)], merges
+    )
+    return [joiner.tokens[n] for n in joiner.join(piece)]
 
 
 @twin(naive.encode_by_rank, differentiable=False)
@@ -304,7 +348,8 @@ def encode_by_rank(piece: bytes, tokens: list) -> list:
 
     This is tiktoken's rule. A piece that is itself a token is taken whole, whatever joining gives.
     """
-    return [piece] if piece in set(tokens) else join(piece, rank_of_tokens(tokens))
+    joiner = Joiner(tokens)
+    return [piece] if piece in tokens else [joiner.tokens[n] for n in joiner.join(piece)]
 
 
 @twin(naive.merges_of, differentiable=False)
@@ -313,86 +358,11 @@ def merges_of(tokens: list) -> list:
 
     Raises ValueError for a token that the earlier ones do not spell in two parts.
     """
-    known, merges = {}, []
-    rank = lambda pair, default: known.get(pair[0] + pair[1], default)
+    joiner, merges = Joiner([token for token in tokens if token]), []
     for k, token in enumerate(tokens):
         if len(token) > 1:
-            parts = join(token, rank)
+            parts = [joiner.tokens[n] for n in joiner.join(token, stop=len(merges))]
             if len(parts) != 2:
                 raise ValueError(f"token {k}, {token!r}, has no merge: earlier ones spell {parts}")
             merges.append((parts[0], parts[1]))
-        known[token] = k
     return merges
-
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-# Where a text may be cut without changing its pieces: before white space, but after newlines that
-# symbols (or a symbol and "/") draw to themselves. Only distinct stretches need the real pattern.
-_NEWLINES = r"\s*[\r\n]|[^\S\r\n]*\S+{}(?:\s*[\r\n])?|\s+"
-_STRETCHES = {
-    PATTERNS["gpt2"]: r"\s*\S+|\s+",
-    PATTERNS["cl100k"]: _NEWLINES.format(""),
-    PATTERNS["tekken"]: _NEWLINES.format(r"(?:[\r\n]+/\S*)*"),
-}
-
-
-@twin(naive.pretokenize, differentiable=False)
-def pretokenize(text: str, pattern: str) -> list:
-    """The pieces of a text: a pattern's matches from left to right, and what lies between.
-
-    The pattern runs once on each distinct stretch between safe cuts; a pattern of your own, on the
-    whole text. Raises ValueError if it is no regular expression or names unknown classes.
-    """
-    cut = functools.cache(cutter(pattern))
-    flat = itertools.chain.from_iterable(stretches(text, pattern))
-    return [piece for stretch in flat for piece in cut(stretch)]
-
-
-def stretches(text: str, pattern: str, size: int = 1 << 13) -> Iterator[list]:
-    """Stretches whose pieces are the text's, in lists that cover about `size` characters each."""
-    if pattern not in _STRETCHES:
-        yield [text]  # a pattern of the user's own may look anywhere
-        return
-    regex, start = _compiled(_STRETCHES[pattern], naive.END), 0
-    while start < len(text):
-        end = start + size
-        found = regex.findall(text, start, end)
-        if end < len(text):
-            if len(found) < 3:  # a stretch longer than the block
-                size *= 2
-                continue
-            # the end of the block may have cut the last word, or the blanks after it
-            end -= len(found.pop()) + len(found.pop())
-        yield found
-        start = end
-
-
-@functools.cache
-def cutter(pattern: str) -> Callable:
-    """The function stretch -> its pieces."""
-    complete = pattern in _STRETCHES  # its matches leave nothing between them
-    regex_of_ascii = _compiled(pattern, 128)
-
-    def cut(stretch):
-        regex = regex_of_ascii
-        if not stretch.isascii():  # `re` finds characters below 0x10000 in a table, others slowly
-            regex = _compiled(pattern, 0x10000 if max(stretch) < "\U00010000" else naive.END)
-        if complete:
-            return regex.findall(stretch)
-        pieces, end = [], 0
-        for match in regex.finditer(stretch):
-            if match[0]:
-                pieces += (stretch[end : match.start()], match[0])
-                end = match.end()
-        return [piece for piece in (*pieces, stretch[end:]) if piece]
-
-    return cut
-
-
-@functools.cache
-def _compiled(pattern, stop):
-    try:
-        return re.compile(naive.translate(pattern, stop))
-    except (re.error, OverflowError) as error:
-        raise ValueError(f"pattern must be a regular expression: {pattern!r}: {error}") from None

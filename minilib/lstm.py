@@ -13,32 +13,30 @@ from minilib.naive import lstm as naive
 
 
 class _Lstm(torch.autograd.Function):
-    """The loop over time with its backward written out: one matmul a step, all else in place.
+    """The loop over time with its backward written out: one product a step, all else in place.
 
-    Kept for backward: gates, cells and outputs, 6 n numbers a step. What backward needs of them
-    that does not depend on the incoming gradient is computed for all steps at once, before its
-    loop.
+    Kept for backward: gates, cells and outputs, 6 n numbers a step. Time comes first in memory, so
+    that a step is one block of it.
     """
 
     @staticmethod
     def forward(ctx, x, h, c, W_h, peep):
         B, T, n = len(x), x.shape[1], h.shape[1]
-        # (T, B, 4n), time first: each step is one block of memory
-        gates = x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        gates = x.new_empty(T, B, 4 * n)
         cells, outputs = x.new_empty(T + 1, B, n), x.new_empty(T + 1, B, n)
         cells[0], outputs[0] = c, h
-        squashed, W = x.new_empty(B, n), W_h.t()
-        old, new = (cells[:-1], outputs[:-1]), (cells[1:], outputs[1:])
-        steps = zip(*(rows.unbind() for rows in (gates, *old, *new)), strict=True)
-        for a, c_old, h_old, c_new, h_new in steps:
-            a.addmm_(h_old, W)
-            i, f, g, o = a.view(B, 4, n).unbind(1)
-            a.view(B, 4, n)[:, :2].addcmul_(peep[:2], c_old[:, None])
-            a[:, : 2 * n].sigmoid_()
-            g.tanh_()
-            torch.mul(f, c_old, out=c_new).addcmul_(i, g)
-            o.addcmul_(peep[2], c_new).sigmoid_()
-            torch.mul(o, torch.tanh(c_new, out=squashed), out=h_new)
+        # written out, the transpose makes a product faster by a third; one step does not repay it
+        W, squashed = W_h.t().contiguous() if T > 8 else W_h.t(), x.new_empty(B, n)
+        i_f, (i, f, g, o) = gates.view(T, B, 4, n)[:, :, :2], gates.view(T, B, 4, n).unbind(2)
+        peep_if, peep_o = peep[:2], peep[2]
+        x, rows, i_f, i, f, g, o = x.unbind(1), *(t.unbind() for t in (gates, i_f, i, f, g, o))
+        cell, output, cell_beside = cells.unbind(), outputs.unbind(), cells[:, :, None].unbind()
+        for t in range(T):
+            torch.addmm(x[t], output[t], W, out=rows[t])
+            i_f[t].addcmul_(peep_if, cell_beside[t]).sigmoid_()
+            new = torch.mul(f[t], cell[t], out=cell[t + 1]).addcmul_(i[t], g[t].tanh_())
+            o[t].addcmul_(peep_o, new).sigmoid_()
+            torch.mul(o[t], torch.tanh(new, out=squashed), out=output[t + 1])
         ctx.save_for_backward(gates, cells, outputs, W_h, peep)
         return outputs[1:].transpose(0, 1), outputs[-1].clone(), cells[-1].clone()
 
@@ -47,28 +45,47 @@ class _Lstm(torch.autograd.Function):
     def backward(ctx, d_out, dh, dc):
         gates, cells, outputs, W_h, peep = ctx.saved_tensors
         T, B, n = len(gates), gates.shape[1], cells.shape[2]
-        i, f, g, o = gates.view(T, B, 4, n).unbind(2)
-        squashed = cells[1:].tanh()
-        K_c = o * (1 - squashed * squashed)  # dc per dh
-        # d(pre-activation) per dc for i, f, g and per dh for o
-        K_i, K_f = g * i * (1 - i), cells[:-1] * f * (1 - f)
-        K_g, K_o = i * (1 - g * g), squashed * o * (1 - o)
-        K = torch.stack([K_i, K_f, K_g, K_o], dim=2)
-        d_out, dh, dc = d_out.transpose(0, 1), dh.clone(), dc.clone()
-        peep_if = peep[:2]
-        steps = list(zip(d_out.unbind(), K.unbind(), K_c.unbind(), f.unbind(), strict=True))
-        for d, k, k_c, forget in reversed(steps):
-            dh += d
-            da_o = k[:, 3].mul_(dh)
-            dc.addcmul_(dh, k_c).addcmul_(da_o, peep[2])
-            k[:, :3].mul_(dc[:, None])  # k now holds da
-            dc.mul_(forget).add_((k[:, :2] * peep_if).sum(1))
-            torch.mm(k.view(B, 4 * n), W_h, out=dh)
-        da_i, da_f, _, da_o = K.view(T, B, 4, n).unbind(2)
-        peeped = (da_i * cells[:-1], da_f * cells[:-1], da_o * cells[1:])
-        d_peep = torch.stack([d.sum((0, 1)) for d in peeped])
-        d_W_h = K.view(T * B, 4 * n).t() @ outputs[:-1].reshape(T * B, n)
-        return K.view(T, B, 4 * n).transpose(0, 1), dh, dc, d_W_h, d_peep
+        da, d_peep = torch.empty_like(gates), torch.zeros_like(peep)  # of pre-activations
+        dh, dc = dh + d_out[:, -1], dc.clone()
+        d_before = (torch.zeros_like(dh), *d_out.unbind(1)[:-1])
+        # a few steps whose factors stay in a CPU's cache; all of them where a launch costs more
+        Q = max(1, 2**16 // (B * n)) if gates.device.type == "cpu" else T
+        for start in reversed(range(0, T, Q)):
+            block = slice(start, start + Q)
+            old, new, K = cells[:-1][block], cells[1:][block], da[block].view(-1, B, 4, n)
+            to_cell, kept = _factors(gates[block].view_as(K), old, new, peep, out=K)
+            steps = da[block], K[:, :, 3], K[:, :, :3], to_cell, kept
+            steps = zip(*(t.unbind() for t in steps), d_before[block], strict=True)
+            for da_t, da_o, da_ifg, to_cell_t, kept_t, d in reversed([*steps]):
+                da_o.mul_(dh)
+                da_ifg.mul_(dc.addcmul_(dh, to_cell_t)[:, None])
+                dc.mul_(kept_t)
+                torch.addmm(d, da_t, W_h, out=dh)
+            d_peep[:2] += (K[:, :, :2] * old[:, :, None]).sum((0, 1))
+            d_peep[2] += (K[:, :, 3] * new).sum((0, 1))
+        # this way round the product is faster than da.t() @ outputs
+        d_W_h = (outputs[:-1].view(T * B, n).t() @ da.view(T * B, 4 * n)).t()
+        return da.transpose(0, 1), dh, dc, d_W_h, d_peep
+
+
+def _factors(gates, old, new, peep, out):
+    """What the loop backwards multiplies with, for all steps of a block at once.
+
+    out       (steps, B, 4, n): d(pre-activation) of i, f, g per dc and of o per dh, written here
+    to_cell   dc per dh: by tanh(c), and by o, which peeps at c
+    kept      dc of the step before per dc: by f c, and by i and f, which peep at c
+    """
+    i, f, g, o = gates.unbind(2)
+    squashed, written, kept = new.tanh(), i * g, f * old
+    shown = o * squashed
+    # s' = s - s s for the sigmoid s, tanh' = 1 - tanh tanh
+    K_i = torch.addcmul(written, written, i, value=-1)
+    K_f = torch.addcmul(kept, kept, f, value=-1)
+    K_g = torch.addcmul(i, written, g, value=-1)
+    K_o = torch.addcmul(shown, shown, o, value=-1)
+    torch.stack([K_i, K_f, K_g, K_o], dim=2, out=out)
+    to_cell = torch.addcmul(o, shown, squashed, value=-1).addcmul_(K_o, peep[2])
+    return to_cell, torch.addcmul(f, K_i, peep[0]).addcmul_(K_f, peep[1])
 
 
 @twin(naive.lstm)
@@ -78,7 +95,7 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, W_h: Tensor, peep: Tensor) -> tuple:
     x        (batch, time, 4n), W_x x_t + b, in the order i f g o
     h, c     (batch, n) state before the first step; W_h (4n, n); peep (3, n), peepholes of i f o
     returns  outputs (batch, time, n), then h and c after the last step
-    Raises ValueError if the shapes do not fit.
+    Raises ValueError if the shapes do not fit and TypeError if dtypes differ.
     """
     B, n = len(h), h.shape[-1]
     T = x.shape[1] if x.dim() == 3 else "time"
@@ -92,6 +109,9 @@ def lstm(x: Tensor, h: Tensor, c: Tensor, W_h: Tensor, peep: Tensor) -> tuple:
     for name, (value, shape) in wanted.items():
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+    if len({value.dtype for value, _ in wanted.values()}) > 1:
+        got = ", ".join(str(value.dtype) for value, _ in wanted.values())
+        raise TypeError(f"x, h, c, W_h and peep must have one dtype, got {got}")
     return _Lstm.apply(x, h, c, W_h, peep)
 
 
@@ -113,10 +133,11 @@ class _Layer(nn.Module):
 
     def forward(self, ids, below, h, c):
         """ids (batch, time), below (batch, time, n) or None, h and c (batch, n): as `lstm`."""
-        x = nn.functional.embedding(ids, self.symbol + self.bias)
+        # time first, as `lstm` keeps it: no copy is needed to and fro
+        x = nn.functional.embedding(ids.t(), self.symbol + self.bias)
         if below is not None:
-            x = x + below @ self.below.t()
-        return lstm(x, h, c, self.recurrent, self.peep)
+            x.add_(below.transpose(0, 1) @ self.below.t())
+        return lstm(x.transpose(0, 1), h, c, self.recurrent, self.peep)
 
 
 @twin(naive.lstm_lm)

@@ -2,9 +2,9 @@
 that fit the cache.
 
 Names and symbols are those of minilib/naive/mamba.py. Names of parameters are those of the Mamba
-checkpoints that transformers reads (the files called -hf): `load_state_dict` takes their weights,
-less `lm_head.weight`, which is the embedding again. The files of the state-spaces/mamba repository
-call the embedding `backbone.embedding.weight`; rename it.
+checkpoints that transformers reads (the files called -hf), less `lm_head.weight`, which is the
+embedding again. `lab.load(Mamba, folder)` reads these and those of state-spaces/mamba, which call
+the embedding `backbone.embedding.weight`.
 """
 
 import math
@@ -26,19 +26,33 @@ except ImportError:
 K = 4  # taps of the models' convolution, as published
 
 
-def _run_block(x, dt, At, B, h):
-    """States (Q, batch, N, D) of the Q steps of one block, and the decays that made them."""
-    decay = (dt[:, :, None] * At).exp_()
-    states = B[..., None] * (dt * x)[:, :, None]
-    for now, decay_t in zip(states.unbind(), decay.unbind(), strict=True):
-        h = now.addcmul_(decay_t, h)
-    return states, decay
+class _Block:
+    """Memory for the states of Q steps and the decays that make them, written block after block.
+
+    It is taken once: fresh memory for every block would cost more than the arithmetic in it.
+    Time comes first, channels last: states (1 + Q, batch, N, D) with the state before the block in
+    front, decays (Q, batch, N, D).
+    """
+
+    def __init__(self, Q, h):
+        self.states, self.decays = h.new_empty(1 + Q, *h.shape), h.new_empty(Q, *h.shape)
+        self.states_at, self.decays_at = self.states.unbind(), self.decays.unbind()
+
+    def run(self, dt, At, B, dt_x, h):
+        """As many steps as dt has, from h on: states, decays."""
+        q = len(dt)
+        states, decays = self.states[: 1 + q], self.decays[:q]
+        torch.mul(dt, At, out=decays).exp_()
+        torch.mul(B.mT, dt_x, out=states[1:])
+        before = self.states_at[0].copy_(h)
+        for now, decay in zip(self.states_at[1 : 1 + q], self.decays_at[:q], strict=True):
+            before = now.addcmul_(decay, before)
+        return states, decays
 
 
-def _empty(like):
-    """Time first, as its model, but in memory batch first: what leaves is contiguous again."""
-    L, batch, channels = like.shape
-    return like.new_empty(batch, L, channels).transpose(0, 1)
+def _rows(t):
+    """(batch, L, numbers) as (L, batch, 1, numbers): steps, each a stack of row vectors."""
+    return t.transpose(0, 1)[:, :, None]
 
 
 class _SelectiveScan(torch.autograd.Function):
@@ -47,61 +61,62 @@ class _SelectiveScan(torch.autograd.Function):
     Kept for backward: the inputs and the state before each block. Backward makes the states of a
     block again and runs the recurrence through it from behind. G_t, the gradient in h_t, is what
     y_t and h_{t+1} send back: G_t = dy_t C_t + exp(dt_{t+1} A) G_{t+1}.
-    Inside, time comes first and channels last: states are (Q, batch, N, D), A is (N, D).
     """
 
     @staticmethod
     def forward(ctx, x, dt, A, B, C, D, h):
-        x, dt, B, C = (t.transpose(0, 1).contiguous() for t in (x, dt, B, C))
-        At, h = A.t().contiguous(), h.transpose(1, 2)
-        L = len(x)
-        Q = min(64, max(8, 2**17 // h.numel()))  # half a megabyte of float32 stays in the cache
-        y, borders = _empty(x), x.new_empty(-(-L // Q), *h.shape)
-        for n, start in enumerate(range(0, L, Q)):
-            borders[n] = h
-            block = slice(start, start + Q)
-            states, _ = _run_block(x[block], dt[block], At, B[block], h)
-            y[block] = (C[block][:, :, None] @ states).squeeze(2)  # Σ over n
-            h = states[-1].clone()  # not a view: the block's memory is free again
+        L, h = x.shape[1], h.transpose(1, 2)
+        # half a megabyte of float32 stays in the cache
+        Q = min(L, 64, max(8, 2**17 // h.numel()))
+        y = (x * D).contiguous()
+        At, borders, memory = A.t().contiguous(), h.new_empty(-(-L // Q), *h.shape), _Block(Q, h)
+        blocks = zip(borders, *(_rows(t).split(Q) for t in (x, dt, B, C, y)), strict=True)
+        for border, x_n, dt_n, B_n, C_n, y_n in blocks:
+            border.copy_(h)
+            states, _ = memory.run(dt_n, At, B_n, dt_n * x_n, border)
+            y_n += C_n @ states[1:]  # Σ over n
+            h = states[-1]
         ctx.save_for_backward(x, dt, At, B, C, D, borders)
         ctx.Q = Q
-        return y.addcmul_(x, D).transpose(0, 1), h.transpose(1, 2)
+        return y, h.clone().transpose(1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, dh):
         x, dt, At, B, C, D, borders = ctx.saved_tensors
-        dy = dy.transpose(0, 1).contiguous()
-        dx, ddt, dB, dC = (_empty(t) for t in (x, dt, B, C))
-        dx.copy_(dy).mul_(D)  # the way by the skip; that through the states is added below
+        dy = dy.contiguous()
+        dx = dy * D  # the way by the skip; that through the states is added below
+        ddt, dB, dC = (
+            torch.empty_like(t, memory_format=torch.contiguous_format) for t in (x, B, C)
+        )
         dA, dD = torch.zeros_like(At), (dy * x).sum((0, 1))
+        memory = _Block(ctx.Q, borders[0])
+        G_of_block = torch.empty_like(memory.decays)
+        G_at, decay_at = G_of_block.unbind(), memory.decays_at
         from_later = dh.transpose(1, 2)  # what the steps behind a block send back to its last state
-        for n in reversed(range(len(borders))):
-            block = slice(n * ctx.Q, (n + 1) * ctx.Q)
-            x_n, dt_n, B_n, C_n, dy_n = (t[block] for t in (x, dt, B, C, dy))
-            states, decay = _run_block(x_n, dt_n, At, B_n, borders[n])
+        rows = (_rows(t).split(ctx.Q) for t in (x, dt, B, C, dy, dx, ddt, dB, dC))
+        blocks = [*zip(borders, *rows, strict=True)]
+        for h, x_n, dt_n, B_n, C_n, dy_n, dx_n, ddt_n, dB_n, dC_n in reversed(blocks):
+            dt_x = dt_n * x_n
+            states, decay = memory.run(dt_n, At, B_n, dt_x, h)
 
-            G = C_n[..., None] * dy_n[:, :, None]
+            G = torch.mul(C_n.mT, dy_n, out=G_of_block[: len(x_n)])
             G[-1] += from_later
-            G_at, decay_at = G.unbind(), decay.unbind()
             for t in reversed(range(len(G) - 1)):
                 G_at[t].addcmul_(decay_at[t + 1], G_at[t + 1])
 
             # y_t = Σ_n C_t h_t and h_t = … + B_t (dt_t x_t): sums over n and d are matrix products
-            dC[block] = (states @ dy_n[..., None]).squeeze(-1)  # Σ over d
-            dB[block] = (G @ (dt_n * x_n)[..., None]).squeeze(-1)  # Σ over d
-            through = (B_n[:, :, None] @ G).squeeze(2)  # gradient in dt_t x_t, Σ over n
-            dx[block].addcmul_(through, dt_n)
+            dC_n.copy_(dy_n @ states[1:].mT)  # Σ over d
+            dB_n.copy_(dt_x @ G.mT)  # Σ over d
+            through = B_n @ G  # gradient in dt_t x_t, Σ over n
+            dx_n.addcmul_(through, dt_n)
 
             # h_t = exp(dt_t A) h_{t-1} + …: the decays are read for the last time and overwritten
             sent = decay.mul_(G)  # gradient in h_{t-1}
             from_later = sent[0].clone()
-            in_exponent = sent  # gradient in dt_t A, that in h_{t-1} times h_{t-1}
-            in_exponent[0].mul_(borders[n])
-            in_exponent[1:].mul_(states[:-1])
-            dA += (in_exponent * dt_n[:, :, None]).sum((0, 1))
-            ddt[block] = in_exponent.mul_(At).sum(2).addcmul_(through, x_n)
-        dx, ddt, dB, dC = (t.transpose(0, 1) for t in (dx, ddt, dB, dC))
+            in_exponent = sent.mul_(states[:-1])  # gradient in dt_t A
+            dA += torch.mul(in_exponent, dt_n, out=G).sum((0, 1))
+            ddt_n.copy_(in_exponent.mul_(At).sum(2, keepdim=True).addcmul_(through, x_n))
         return dx, ddt, dA.t(), dB, dC, dD, from_later.transpose(1, 2)
 
 

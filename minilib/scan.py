@@ -14,8 +14,9 @@ from minilib import twin
 from minilib.autograd import once_differentiable
 from minilib.naive import scan as naive
 
-# The recurrence runs in place. A large state goes step by step: one pass over memory. A small one
-# goes in √T chunks of Q steps side by side, which takes 2√T operations in place of T:
+# On a CPU a large state goes step by step: what one step reads and writes is still in the cache for
+# all that is done with it. Anything else goes in √T chunks of Q steps side by side, which takes 2√T
+# operations in place of T:
 #
 #     10 steps, 3 chunks of Q = 3     0 1 2     3 4 5     6 7 8     9
 #     1. step by step in each chunk   0→1→2     3→4→5     6→7→8           as if nothing came before
@@ -24,10 +25,33 @@ from minilib.naive import scan as naive
 #     3. the steps left over                                    8 ──→ 9
 
 
+def _is_large(h):
+    """Whether states (batch, T, ...) go step by step. A compiler takes no `out` that is a view."""
+    large = h[:, 0].numel() > 512 and h.device.type == "cpu"
+    return large and not torch.compiler.is_compiling()
+
+
+def _forward_by_steps(a, b, first):
+    h, before = torch.empty_like(b, memory_format=torch.contiguous_format), first
+    for decay, put, now in zip(*(t.unbind(1) for t in (a, b, h)), strict=True):
+        before = torch.addcmul(put, decay, before, out=now)
+    return h
+
+
+def _backward_by_steps(a, first, h, d):
+    da, G = torch.empty_like(h), torch.empty_like(h)
+    a_at, d_at, h_at, da_at, G_at = (t.unbind(1) for t in (a.conj(), d, h.conj(), da, G))
+    now = G_at[-1].copy_(d_at[-1])
+    for t in range(len(h_at) - 1, 0, -1):
+        torch.mul(now, h_at[t - 1], out=da_at[t])
+        now = torch.addcmul(d_at[t - 1], a_at[t], now, out=G_at[t - 1])
+    torch.mul(now, first.conj(), out=da_at[0])
+    return da, G
+
+
 def _chunks(rows):
     """(number of chunks, steps Q of each) for rows (T, ...) of states."""
-    large = rows[0].numel() > 512 and rows.device.type == "cpu"
-    chunks = 1 if large else math.isqrt(len(rows))
+    chunks = math.isqrt(len(rows))
     return chunks, len(rows) // chunks
 
 
@@ -76,8 +100,11 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a, b, first):
-        h = b.clone(memory_format=torch.contiguous_format)
-        _forward(a.transpose(0, 1), h.transpose(0, 1), first)
+        if _is_large(b):
+            h = _forward_by_steps(a, b, first)
+        else:
+            h = b.clone(memory_format=torch.contiguous_format)
+            _forward(a.transpose(0, 1), h.transpose(0, 1), first)
         ctx.save_for_backward(a, first, h)
         return h
 
@@ -85,16 +112,16 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d):
         a, first, h = ctx.saved_tensors
-        G = d.clone(memory_format=torch.contiguous_format)
-        if a.shape[1] > 1:
-            after = a[:, 1:].conj().transpose(0, 1)
-            _backward(after, G[:, :-1].transpose(0, 1), G[:, -1])
-        if torch.compiler.is_compiling():  # takes no `out` that is a view
-            da = G * torch.cat([first[:, None], h[:, :-1]], dim=1).conj()
+        if _is_large(h):
+            da, G = _backward_by_steps(a, first, h, d)
         else:
-            da = torch.empty_like(G)
-            torch.mul(G[:, 0], first.conj(), out=da[:, 0])
-            torch.mul(G[:, 1:], h[:, :-1].conj(), out=da[:, 1:])
+            G = d.clone(memory_format=torch.contiguous_format)
+            if a.shape[1] > 1:
+                after = a[:, 1:].conj().transpose(0, 1)
+                _backward(after, G[:, :-1].transpose(0, 1), G[:, -1])
+            da = G.clone()
+            da[:, 0].mul_(first.conj())
+            da[:, 1:].mul_(h[:, :-1].conj())
         return da, G, a[:, 0].conj() * G[:, 0]
 
 

@@ -6,15 +6,14 @@ other than byte-level BPE.
 
 import itertools
 import os
-import pathlib
-import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
-from minilib import bpe, twin
-from minilib.bpe import PATTERNS, RAW
+from minilib import bpe, texts, twin, vocabulary
+from minilib.bpe import RAW
 from minilib.naive import tokenizer as naive
+from minilib.pretokenizer import PATTERNS, cutter, pattern_of
+from minilib.spelling import check_ids, few
 
 
 class Tokenizer:
@@ -22,13 +21,14 @@ class Tokenizer:
 
     tokens    all tokens as bytes in the order of their ranks, the 256 single bytes among them
     merges    [(left token, right token)], applied in this order; None: encode by rank, as tiktoken
-    pattern   what cuts the text into pieces: "gpt2", "cl100k", "tekken", or a regular expression,
-              with \p{L} and the like
-    specials  {text: id}, found in a text only when `encode` is told to look for them
+    pattern   what cuts the text into pieces: "gpt2", "cl100k", "llama3", "qwen2", "o200k",
+              "tekken", or a regular expression with \p{L} and the like
+    specials  {text: id}, found in a text only where `encode` is told to look for them
     ids       the id of each token, rising; default: its rank
     whole     take a piece that is a token as it is, without merging. By rank it always is
 
-    Tokenizer.train learns one, Tokenizer.load reads one.
+    Tokenizer.train learns one, Tokenizer.load reads one. Two that were made from the same arguments
+    are equal; a copy that is pickled starts without what this one has cached.
     Raises ValueError for arguments that contradict each other.
     """
 
@@ -44,41 +44,63 @@ class Tokenizer:
     ):
         self.tokens = list(tokens)
         self.merges = None if merges is None else [tuple(pair) for pair in merges]
-        self.pattern = PATTERNS.get(pattern, pattern)
+        self.pattern = pattern_of(pattern)
+        if not isinstance(specials, Mapping | None):
+            raise TypeError(f"specials must be a dict {{text: id}}, got {few(specials)}")
         self.specials = dict(specials or {})
         self.ids = list(range(len(self.tokens)) if ids is None else ids)
         self.whole = whole or merges is None
         self._check()
         self._id = dict(zip(self.tokens, self.ids, strict=True))
         self._bytes = dict(zip(self.ids, self.tokens, strict=True))
-        for mark, i in self.specials.items():
-            self._bytes[i] = mark.encode()
-        by_rank = merges is None
-        self._rank = bpe.rank_of_tokens(self.tokens) if by_rank else bpe.rank_of_merges(self.merges)
-        self._cut = bpe.cutter(self.pattern)
-        self._ids_of_piece = _Cache(self._encode_piece)
-        self._ids_of_stretch = _Cache(self._encode_stretch)
+        for mark, i in self.specials.items():  # of two with one id, the first
+            self._bytes.setdefault(i, mark.encode())
+        self._joiner = bpe.Joiner(self.tokens, self.merges)
+        self._id_of_number = [self._id[token] for token in self._joiner.tokens]
+        self._cut, self._known, self._room = cutter(self.pattern), {}, _ROOM
 
     def _check(self):
-        known, taken = set(self.tokens), {*self.ids, *self.specials.values()}
+        known, taken = set(self.tokens), set(self.ids)
         missing = [byte for byte in RAW if bytes([byte]) not in known]
         if missing:
             found = f"{len(missing)} are missing, the first is {missing[0]:#04x}"
             raise ValueError(f"tokens must hold every single byte, {found}")
-        if len(known) < len(self.tokens) or b"" in known:
+        if len(known) < len(self.tokens):
             most = Counter(self.tokens).most_common(1)[0]
-            raise ValueError(f"tokens must differ and not be empty, got {most}")
+            raise ValueError(f"tokens must differ, got {most}")
         for left, right in self.merges or ():
-            if not {left, right, left + right} <= known:
+            if not (left and right and {left, right, left + right} <= known):
                 raise ValueError(f"merges must make a token of two tokens, got {left!r}, {right!r}")
-        rising = all(a < b for a, b in itertools.pairwise([-1, *self.ids]))
+        check_ids((*self.ids, *self.specials.values()))
+        rising = all(a < b for a, b in itertools.pairwise(self.ids))
         if len(self.ids) != len(self.tokens) or not rising:
-            found = f"one for each of {len(self.tokens)} tokens, got {self.ids[:3]}…"
-            raise ValueError(f"ids must rise from 0 or more, {found}")
-        if len(taken) < len(self.ids) + len(self.specials) or min(taken) < 0:
-            raise ValueError(f"specials must have ids of their own, got {self.specials}")
-        if not all(_text(mark) for mark in self.specials):
-            raise ValueError("specials must not be empty strings")
+            found = f"one for each of {len(self.tokens)} tokens, got {few(self.ids)}"
+            raise ValueError(f"ids must rise, {found}")
+        shared = {mark: i for mark, i in self.specials.items() if i in taken}
+        if shared:
+            raise ValueError(f"specials must have ids that are no token's, got {few(shared)}")
+        _check_marks(self.specials)
+
+    def _arguments(self):
+        names = ("tokens", "merges", "pattern", "specials", "ids", "whole")
+        return {name: getattr(self, name) for name in names}
+
+    __getstate__ = _arguments
+
+    def __setstate__(self, arguments):
+        self.__init__(**arguments)
+
+    def __eq__(self, other):
+        same = isinstance(other, Tokenizer)
+        return self._arguments() == other._arguments() if same else NotImplemented
+
+    def __hash__(self):
+        return hash((self.pattern, len(self.tokens), self.tokens[-1], self.vocab_size))
+
+    def __repr__(self):
+        pattern = next((n for n, known in PATTERNS.items() if known == self.pattern), self.pattern)
+        specials = f", {len(self.specials)} specials" if self.specials else ""
+        return f"Tokenizer({len(self.tokens):,} tokens, pattern {few(pattern)}{specials})"
 
     @classmethod
     def train(
@@ -93,17 +115,23 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Learn a tokenizer: 256 bytes, then merges, then the special tokens, vocab_size in all.
 
-        text  str or bytes, or a list of them: no piece crosses from one to the next
-        Fewer merges if no pair is left. `tie` and `alphabet` as for `bpe.train`. Raises ValueError
-        for a vocab_size without room for bytes and special tokens.
+        text  a document, or a list or other iterable of documents: no piece crosses from one to the
+              next. A document is str, bytes, or a file, open or as a pathlib.Path, which is read in
+              blocks: memory holds its distinct words, not the file. A str is never a file's name
+        Special tokens that stand in the text end a document and teach no merges. Fewer merges if no
+        pair is left. `tie` and `alphabet` as for `bpe.train`. Raises ValueError for a vocab_size
+        without room for bytes and special tokens.
         """
+        if isinstance(specials, str):
+            raise TypeError(f"specials must be a list of str, got the str {few(specials)}")
         specials = list(specials)
+        _check_marks(specials)
         room = vocab_size - 256 - len(specials)
         if room < 0:
             least = f"at least 256 + {len(specials)} special tokens"
             raise ValueError(f"vocab_size must be {least}, got {vocab_size}")
-        pattern = PATTERNS.get(pattern, pattern)
-        pieces = _count_pieces([text] if isinstance(text, (str, bytes)) else text, pattern)
+        pattern = pattern_of(pattern)
+        pieces = _count_pieces(text, pattern, specials)
         merges = bpe.train(pieces, room, tie, alphabet)
         tokens = bpe.vocabulary(merges, alphabet)
         pairs = [(tokens[left], tokens[right]) for left, right in merges]
@@ -115,111 +143,148 @@ class Tokenizer:
         """One more than the largest id: the rows that an embedding needs."""
         return 1 + max(self.ids[-1], *self.specials.values(), 0)
 
-    def encode(self, text: str | bytes, allowed: str | Iterable[str] = ()) -> list[int]:
-        """str or bytes -> list of ids.
+    def token_to_id(self, token: str | bytes) -> int:
+        """The id of a token; a str may also be a special token. Raises ValueError if it is none."""
+        if isinstance(token, str) and token in self.specials:
+            return self.specials[token]
+        raw = token.encode() if isinstance(token, str) else token
+        if raw not in self._id:
+            raise ValueError(f"token must be one of the {len(self.tokens):,}, got {few(token)}")
+        return self._id[raw]
 
-        allowed  special tokens to look for, or "all"; elsewhere their text is ordinary text
-        Bytes may be anything. Raises ValueError for a str with lone surrogates, which has no UTF-8,
-        and for an unknown special token.
+    def id_to_token(self, i: int) -> bytes:
+        """The bytes of an id. Raises ValueError if no token has it."""
+        return self.decode([i])
+
+    def encode(self, text: str | bytes | list, allowed: str | Iterable[str] = ()) -> list:
+        """str or bytes -> list of ids; a list of texts -> a list of these.
+
+        allowed  special tokens to look for, one or several, or "all"; elsewhere their text is
+                 ordinary text
+        Bytes may be anything. Raises ValueError for a str with lone surrogates, also in pairs,
+        which has no UTF-8, and for an unknown special token.
         """
-        text, allowed = _text(text), list(self.specials if allowed == "all" else allowed)
-        for mark in allowed:
-            if mark not in self.specials:
-                raise ValueError(f"allowed must be 'all' or of {list(self.specials)}, got {mark!r}")
-        parts = [text]
-        if allowed:  # of two marks at one place the longer one wins
-            marks = map(re.escape, sorted(allowed, key=len, reverse=True))
-            parts = re.split(f"({'|'.join(marks)})", text)
+        marks = self._marks(allowed)
+        if isinstance(text, (list, tuple)):
+            return [self.encode(one, marks) for one in text]
+        if not isinstance(text, texts.TEXT):
+            wanted = "str or bytes, or a list of them"
+            raise TypeError(f"text must be {wanted}, got {type(text).__name__}")
         ids = []
-        for part in parts:
-            if part in allowed:
-                ids.append(self.specials[part])
-                continue
-            for stretches in bpe.stretches(part, self.pattern):
-                found = map(self._ids_of_stretch.__getitem__, stretches)
-                ids += itertools.chain.from_iterable(found)
+        for some in self._encode(text, marks):
+            ids += some
         return ids
 
-    def _encode_stretch(self, stretch):
-        return tuple([i for piece in self._cut(stretch) for i in self._ids_of_piece[piece]])
+    def encode_stream(self, source, allowed: str | Iterable[str] = ()) -> Iterator[int]:
+        """The ids of a text that need not fit in memory, one after the other.
 
-    def _encode_piece(self, piece):
-        piece = _raw(piece)
-        if self.whole and piece in self._id:
-            return (self._id[piece],)
-        return tuple([self._id[token] for token in bpe.join(piece, self._rank)])
+        source   an open file, a pathlib.Path or any iterable of chunks, str or bytes. The ids are
+                 those of the whole text, wherever the chunks are cut, in a character or a word
+        Held are the caches and what the next chunk may still change: a word or two, or, with a
+        pattern of your own, which may look anywhere, all the text up to the next special token.
+        `allowed` and errors as for `encode`.
+        """
+        return itertools.chain.from_iterable(self._encode(source, self._marks(allowed)))
 
-    def decode(self, ids: Iterable[int]) -> bytes:
-        """ids -> bytes. Raises ValueError for an id that is no token's."""
-        ids = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    def _marks(self, allowed):
+        if isinstance(allowed, str):
+            allowed = self.specials if allowed == "all" else [allowed]
+        allowed = list(allowed)
+        for mark in allowed:
+            if mark not in self.specials:
+                known = few(list(self.specials))
+                raise ValueError(f"allowed must be 'all' or of {known}, got {few(mark)}")
+        return allowed
+
+    def _encode(self, source, marks):
+        for some in texts.cut(source, self.pattern, marks):
+            if isinstance(some, str):
+                yield [self.specials[some]]
+            elif self.pattern in PATTERNS.values():
+                yield self._ids_of(some, self._cut)
+            else:  # a piece of a pattern of one's own need not be cut into itself
+                pieces = [piece for stretch in some for piece in self._cut(stretch)]
+                yield self._ids_of(pieces, lambda piece: (piece,))
+
+    def _ids_of(self, parts, cut):
+        """The ids of stretches or pieces, one after the other.
+
+        Words repeat, so most are known. The others are learned in this one loop, as a call for each
+        would take as long as its work.
+        """
+        if self._room < 0:
+            self._known, self._room = {}, _ROOM
+        known, join, id_of_number = self._known, self._joiner.join, self._id_of_number.__getitem__
+        found = list(map(known.get, parts))
+        for i in () if all(found) else [i for i, ids in enumerate(found) if ids is None]:
+            part = parts[i]
+            if part in known:  # by now: it stands here twice
+                found[i] = known[part]
+                continue
+            ids = ()
+            for piece in cut(part):
+                if (some := known.get(piece)) is None:
+                    raw = texts.raw(piece)
+                    if self.whole and raw in self._id:
+                        some = (self._id[raw],)
+                    else:
+                        some = tuple(map(id_of_number, join(raw)))
+                    known[piece] = some
+                ids += some
+            known[part] = found[i] = ids
+            self._room -= len(part)
+        return itertools.chain.from_iterable(found)
+
+    def decode(self, ids: Iterable[int], errors: str | None = None) -> bytes | str:
+        """ids -> bytes; with errors="replace" or "strict" a str, as bytes.decode makes it.
+
+        ids  a list, an array or tensor with one axis
+        Raises ValueError for an id that is no token's.
+        """
+        if getattr(ids, "ndim", 1) != 1:
+            raise ValueError(f"ids must have one axis, got shape {tuple(ids.shape)}")
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
         try:
-            return b"".join(map(self._bytes.__getitem__, ids))
+            data = b"".join(map(self._bytes.__getitem__, ids))
         except KeyError as error:
             wanted = f"ids of tokens, in [0, {self.vocab_size})"
-            raise ValueError(f"ids must be {wanted}, got {error.args[0]!r}") from None
+            raise ValueError(f"ids must be {wanted}, got {few(error.args[0])}") from None
+        except TypeError:
+            raise TypeError(f"ids must be a list of int, got {few(ids)}") from None
+        return data if errors is None else data.decode("utf-8", errors)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write a file, whole or not at all; its name says in which format.
 
-        *.tiktoken       tiktoken's rank file. It has no place for pattern and special tokens: give
-                         them again to `load`
-        *tekken*.json    Mistral's. Special tokens come before all others
-        any other .json  HF's tokenizer.json
-        Raises ValueError where the format cannot keep what the tokenizer does.
+        *.tiktoken                  tiktoken's rank file. It has no place for pattern and special
+                                    tokens: give them again to `load`
+        tekken.json, *.tekken.json  Mistral's. Special tokens come before all others
+        any other .json             HF's tokenizer.json
+        Raises ValueError where the format cannot keep what the tokenizer does, OSError where the
+        file cannot be written.
         """
-        path = pathlib.Path(path)
-        if path.suffix == ".tiktoken":
-            write = naive.write_ranks
-        elif path.suffix == ".json":
-            write = naive.write_tekken if "tekken" in path.name else naive.write_tokenizer_json
-        else:
-            raise ValueError(f"path must end in .json or .tiktoken, got {path.name!r}")
-        merges = self.merges
-        if write is not naive.write_tokenizer_json:
-            self._check_that_ranks_are_enough(path)
-        elif merges is None:
-            merges = _spellings(self.tokens)
-        vocabulary = {"tokens": self.tokens, "ids": self.ids, "merges": merges}
-        vocabulary |= {"pattern": self.pattern, "specials": self.specials, "whole": self.whole}
-        content = write(**vocabulary)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            whole = pathlib.Path(folder) / path.name
-            whole.write_bytes(content.encode())
-            os.replace(whole, path)
-
-    def _check_that_ranks_are_enough(self, path):
-        try:
-            by_rank = self.merges is None or self.merges == bpe.merges_of(self.tokens)
-        except ValueError:  # these tokens do not come from merges at all
-            by_rank = False
-        if not by_rank and self.merges != _spellings(self.tokens):
-            problem = "would keep ranks alone, and the merges do not follow from them"
-            raise ValueError(f"{path.name} {problem}: save as tokenizer.json")
+        vocabulary.write(path, **self._arguments())
 
     @classmethod
     def load(
         cls, path: str | os.PathLike, *, pattern: str | None = None, specials: dict | None = None
     ) -> "Tokenizer":
-        """Read a file of one of the formats of `save`, or GPT-2's vocab.bpe; its text tells which.
+        """Read a file of one of the formats of `save`; its text tells which.
 
-        pattern, specials  needed (specials only if there are any) for rank files and vocab.bpe,
-                           which have no place for them
-        Raises ValueError, naming the line, for a file that is damaged, truncated or names something
-        twice.
+        Also GPT-2's vocab.bpe, elsewhere merges.txt; its ids are those of the vocab.json beside it,
+        or else GPT-2's. Either of the two may be named.
+        pattern, specials  needed for rank files and, the pattern, for merges.txt, which have no
+                           place for them
+        Raises ValueError, naming the line, for a file that is damaged, truncated, names something
+        twice or asks for what a Tokenizer does not do.
         """
-        path = pathlib.Path(path)
-        try:
-            vocabulary = naive.read(path.read_text(encoding="utf-8"))
+        with vocabulary.naming(path):
+            found = vocabulary.read(path)
             given = {"pattern": pattern, "specials": specials}
-            vocabulary |= {name: value for name, value in given.items() if value is not None}
-            if "pattern" not in vocabulary:
+            found |= {name: value for name, value in given.items() if value is not None}
+            if "pattern" not in found:
                 raise ValueError("this format holds no pattern: give one, such as pattern='gpt2'")
-            return cls(**vocabulary)
-        except OSError as error:
-            found = f"got {str(path)!r}: {error.strerror}"
-            raise ValueError(f"path must be a readable file, {found}") from None
-        except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
+            return cls(**found)
 
 
 # -- the same as functions of a vocabulary, a dictionary of a Tokenizer's arguments ----------------
@@ -253,66 +318,42 @@ def decode(ids: Iterable[int], vocabulary: dict) -> bytes:
     return Tokenizer(**vocabulary).decode(ids)
 
 
-# -- pieces ----------------------------------------------------------------------------------------
+# -- texts -----------------------------------------------------------------------------------------
 
 
-class _Cache(dict):
-    """text -> its ids, worked out when first asked for.
-
-    Words repeat, so most are asked for again. Long ones are not kept, nor more than half a million.
-    """
-
-    def __init__(self, work):
-        self.work = work
-
-    def __missing__(self, text):
-        ids = self.work(text)
-        if len(self) >= 1 << 19:
-            self.clear()
-        if len(text) <= 256:
-            self[text] = ids
-        return ids
+_ROOM = 1 << 21  # characters that are known at a time: about 70 MB of words
+_MANY = 1 << 19  # stretches that are counted before they are cut
 
 
-def _count_pieces(texts, pattern):
-    """{piece: how often} over all texts, in the order in which they are met."""
-    stretches, pieces = Counter(), Counter()
-    for text in texts:
-        for some in bpe.stretches(_text(text), pattern):
-            stretches.update(some)
-    cut = bpe.cutter(pattern)
-    for stretch, times in stretches.items():
-        for piece in cut(stretch):
-            pieces[piece] += times
-    return {_raw(piece): times for piece, times in pieces.items()}
+def _count_pieces(documents, pattern, marks):
+    """{piece: how often} over all documents, in the order in which they are met."""
+    cut, times_of, pieces = cutter(pattern), Counter(), Counter()
+
+    def take():
+        for stretch, times in times_of.items():
+            for piece in cut(stretch):
+                pieces[piece] += times
+        times_of.clear()
+
+    several = hasattr(documents, "__iter__") and not texts.is_text(documents)
+    for document in documents if several else [documents]:
+        if not texts.is_text(document):
+            wanted = "str, bytes, a pathlib.Path or an open file, or an iterable of these"
+            raise TypeError(f"text must be {wanted}, got {few(document)}")
+        for some in texts.cut(document, pattern, marks):
+            if not isinstance(some, str):
+                times_of.update(some)
+                if len(times_of) > _MANY:
+                    take()
+    take()
+    return {texts.raw(piece): times for piece, times in pieces.items()}
 
 
-def _text(text):
-    """str as it is, bytes as str: those that are no UTF-8 become lone surrogates.
-
-    No pattern takes these for letters, and `_raw` makes bytes of them again.
-    """
-    if not isinstance(text, str):
-        return str(text, "utf-8", "surrogateescape")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        found = f"the lone surrogate {text[error.start]!r} at {error.start}"
-        raise ValueError(
-            f"text must be str that UTF-8 can write, got {found}; bytes may be anything"
-        ) from None
-    return text
-
-
-def _raw(piece):
-    return piece.encode("utf-8", "surrogateescape")
-
-
-def _spellings(tokens):
-    """Every way to join two tokens to one: merges that do what encoding by rank does."""
-    known, pairs = set(tokens), []
-    for token in tokens:
-        for i in range(1, len(token)):
-            if token[:i] in known and token[i:] in known:
-                pairs.append((token[:i], token[i:]))
-    return pairs
+def _check_marks(specials):
+    for mark in specials:
+        if not isinstance(mark, str):
+            raise TypeError(f"specials must be str, got {few(mark)}")
+        if not texts.checked(mark):
+            raise ValueError("specials must not be empty strings")
+    if len(set(specials)) < len(specials):
+        raise ValueError(f"specials must differ, got {few(specials)}")

@@ -6,6 +6,7 @@ import torch
 from mutants import edited
 
 from minilib.acceptance import (
+    Pace,
     acceptance_rate,
     expected_symbols,
     residual,
@@ -153,6 +154,46 @@ def test_it_pays_exactly_where_alpha_exceeds_c():
     alpha = np.linspace(0.05, 0.95, 19)
     for c in (0.1, 0.32, 0.61, 2.0):
         assert ((naive.best_gamma(alpha, c, 30) > 0) == (alpha > c)).all()
+
+
+def paced(alpha, step, costs, rounds, held_up=0.0):
+    """The gammas chosen where these are true, and the seconds for each symbol.
+
+    held_up  the share of calls that another program makes five times as long
+    """
+    pace, rng, p = Pace(), np.random.default_rng(1), torch.tensor([[[1.0, 0.0]]])
+    gammas, seconds, symbols = [], 0.0, 0
+    for _ in range(rounds):
+        gammas.append(gamma := pace.gamma())
+        drafting, call = gamma * step, costs[gamma] * (5 if rng.random() < held_up else 1)
+        kept = np.append(rng.random(gamma) < alpha, False).argmin()
+        pace.compared(p.expand(1, 4, 2), torch.tensor([[alpha, 1 - alpha]]).expand(1, 4, 2))
+        pace.took(gamma, drafting, call)
+        seconds, symbols = seconds + drafting + call, symbols + kept + 1
+    return gammas, seconds / symbols
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.55, 0.8, 0.95])
+@pytest.mark.parametrize("c", [0.02, 0.1, 0.3, 0.7, 1.5])
+def test_the_pace_is_the_best_gamma_where_checking_costs_nothing(alpha, c, monkeypatch):
+    monkeypatch.setattr(Pace, "SPARE", 0.0)  # or neighbours, about as good, are tried again
+    gammas, _ = paced(alpha, c, [1.0] * 9, rounds=40)
+    want = naive.best_gamma(np.array([alpha]), c, 8)[0]
+    assert gammas[:2] == [0, 0] and set(gammas[20:]) == {want}
+
+
+@pytest.mark.parametrize("held_up", [0.0, 0.05])
+@pytest.mark.parametrize("alpha,step", [(0.05, 0.1), (0.6, 0.3), (0.8, 0.9), (0.9, 3.0)])
+def test_the_pace_loses_little_where_no_draft_pays(alpha, step, held_up):
+    _, seconds = paced(alpha, step, [1.0] + [1.5] * 8, 2000, held_up)
+    _, plain = paced(alpha, 99.0, [1.0] + [99.0] * 8, 2000, held_up)  # as good as never drafted
+    assert seconds < 1.04 * plain
+
+
+def test_the_pace_passes_over_a_length_that_is_dear_to_check():
+    """As of matrix products that come in sizes: 4 places cost twice what 3 do."""
+    gammas, _ = paced(0.8, 0.05, [1.0, 1.05, 1.15, 1.9, 2.0, 2.1, 2.5, 2.6, 2.6], 100)
+    assert gammas[20:].count(2) > 60
 
 
 def test_acceptance_rate_is_one_minus_total_variation():

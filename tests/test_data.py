@@ -1,15 +1,13 @@
-"""Texts: the plays, your own file, training batches."""
+"""Texts: the plays and your own file."""
 
 import hashlib
+import pathlib
+import re
 
 import pytest
-import torch
 
 from minilib import lab
 from minilib.lab import data
-
-TEXT = b"the cat sat on the mat and the dog sat on the log. " * 40
-
 
 # -- the plays -------------------------------------------------------------------------------------
 
@@ -86,30 +84,49 @@ def test_bad_files_are_named(tmp_path, content, words):
         (tmp_path / "own.txt").write_bytes(content)
     with pytest.raises(ValueError, match=words):
         data.shakespeare(path=tmp_path / "own.txt")
-    with pytest.raises(ValueError, match=words):
-        data.read(tmp_path / "own.txt")
+    for reader in (data.read, data.own):
+        with pytest.raises(ValueError, match=words):
+            reader(tmp_path / "own.txt")
 
 
-def test_short_and_strange_texts():
-    split = data.shakespeare(path=__file__)
-    assert split.train
+def test_a_file_is_split_where_it_lies(tmp_path):
+    """`own` is the same split without reading: views, cut at the same empty lines."""
+    path = tmp_path / "own.txt"
+    path.write_bytes("Grüße,\n\n世界! ".encode() * 1000)
+    views, split = data.own(path), data.shakespeare(path=path)
+    assert all(isinstance(view, memoryview) for view in views)
+    assert tuple(map(bytes, views)) == split
+    assert all(part.endswith(b"\n\n") for part in split[:2])
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 1, (1 << 20) + 5])
+def test_a_character_may_lie_across_two_blocks_of_the_check(tmp_path, size):
+    text = b"x" * size + "😀é".encode() * 3
+    path = tmp_path / "own.txt"
+    path.write_bytes(text)
+    assert data.read(path) == text
+    cut = [text[:-1], text[:-17], text[:size] + b"\xc3"]  # the last one may fill its block
+    for wrong in (*cut, *(part + b"\xe4" + text for part in cut)):
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError) as error:
+            data.read(path)
+        with pytest.raises(UnicodeDecodeError) as expected:
+            path.read_bytes().decode()
+        at = expected.value.start
+        assert f"has byte {path.read_bytes()[at]:#04x} at offset {at}." in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_text_in_another_encoding_is_told_how_to_become_utf_8(tmp_path, encoding):
+    path = tmp_path / "own.txt"
+    path.write_text("Grüße aus Köln", encoding)
+    with pytest.raises(ValueError, match=f"If it is {encoding}, .* converts it") as error:
+        data.read(path)
+    line = re.search(r"Path\(new\).*'utf-8'\)", str(error.value))[0]
+    eval(line, {"Path": pathlib.Path, "old": path, "new": path})
+    assert data.read(path).decode() == "Grüße aus Köln"
+
+
+def test_short_texts():
+    assert data.shakespeare(path=__file__).train
     assert data._tenths(b"a") == (b"", b"", b"a")
-    with pytest.raises(ValueError, match=r"text must have at least length \+ 1 = 6 symbols, got 5"):
-        data.windows(b"12345", batch=1, length=5)
-    assert data.windows(b"123456", batch=1, length=5)(0).tolist() == [[49, 50, 51, 52, 53, 54]]
-    with pytest.raises(ValueError, match="batch and length must be 1 or more"):
-        data.windows(TEXT, batch=0, length=5)
-
-
-def test_windows_depend_on_seed_and_step_alone():
-    batches = data.windows(TEXT, batch=4, length=10, seed=1)
-    assert torch.equal(batches(7), data.windows(TEXT, batch=4, length=10, seed=1)(7))
-    assert not torch.equal(batches(7), batches(8))
-    assert not torch.equal(batches(7), data.windows(TEXT, batch=4, length=10, seed=2)(7))
-    assert all(bytes(row.tolist()) in TEXT for row in batches(3))
-
-
-def test_bytes_round_trip():
-    everything = bytes(range(256)) * 2
-    assert data.Bytes().decode(data.Bytes().encode(everything)) == everything
-    assert data.Bytes().decode(data.Bytes().encode("né")) == "né".encode()

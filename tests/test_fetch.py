@@ -13,6 +13,7 @@ import zipfile
 import pytest
 
 from minilib.lab import data
+from minilib.lab import fetch as fetching
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_a_half_deleted_cache_is_named(index, tmp_path):
     ],
 )
 def test_the_reason_that_pip_gives_is_told(said, words):
-    assert re.search(words, data._why("toy", said, "cache"))
+    assert re.search(words, fetching._why("toy", said, "cache"))
 
 
 def test_a_disk_that_fills_up_is_called_full(index, tmp_path, monkeypatch):

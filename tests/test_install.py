@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 import minilib
-from minilib.lab.data import _folders
+from minilib.lab.fetch import _folders
 
 ROOT = pathlib.Path(minilib.__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -278,6 +278,29 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lstm, x)
 
 
+def test_gradients_across_blocks_of_steps_are_those_of_a_plain_loop():
+    B, T, n = 8192, 11, 4  # so wide that backward takes two steps at a time, and one is left over
+    shapes = [(B, T, 4 * n), (B, n), (B, n), (4 * n, n), (3, n)]
+    x, h, c, W_h, peep = inputs = [
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes
+    ]
+    rows = []
+    for x_t in x.unbind(1):
+        i, f, g, o = (x_t + h @ W_h.t()).chunk(4, dim=1)
+        new = torch.sigmoid(f + peep[1] * c) * c + torch.sigmoid(i + peep[0] * c) * g.tanh()
+        h, c = torch.sigmoid(o + peep[2] * new) * new.tanh(), new
+        rows.append(h)
+    wanted, found = (torch.stack(rows, 1), h, c), lstm(*inputs)
+    torch.testing.assert_close(found, wanted)
+    project = lambda out, last_h, last_c: (out.sin().sum() + last_h.sum() + (2 * last_c).sum()) / B
+    for got, want in zip(
+        torch.autograd.grad(project(*found), inputs),
+        torch.autograd.grad(project(*wanted), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore:Using backward")
 @pytest.mark.parametrize("scalar", [torch.sum, torch.mean, lambda y: y.square().sum()])
 def test_a_gradient_penalty_is_refused(scalar):
@@ -365,6 +388,14 @@ def test_shapes_are_refused_by_name(name, position, shape):
     arguments[position] = torch.zeros(shape)
     with pytest.raises(ValueError, match=f"{name} must have shape"):
         lstm(*arguments)
+
+
+def test_mixed_dtypes_are_refused_by_name():
+    for position in range(5):
+        mixed = [torch.zeros(shape) for shape in SHAPES]
+        mixed[position] = mixed[position].double()
+        with pytest.raises(TypeError, match=r"x, h, c, W_h and peep must have one dtype, got .*64"):
+            lstm(*mixed)
 
 
 def test_refusals():

@@ -2,9 +2,10 @@
 
 import time
 
+import pytest
 import torch
 
-from minilib.lab.measure import peak_bytes, seconds
+from minilib.lab.measure import peak_bytes, seconds, seconds_in_turn
 
 
 def test_peak_memory_by_hand(capfd):
@@ -23,3 +24,28 @@ def test_peak_memory_by_hand(capfd):
 def test_seconds_are_of_the_quickest_call():
     naps = iter([0.2, 0.1, 0.01, 0.1])  # the first warms up
     assert 0.01 <= seconds(lambda: time.sleep(next(naps)), 3) < 0.1
+
+
+def work_for(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_functions_are_called_in_turn_and_a_missing_one_stays_missing():
+    order = []
+    functions = {"a": lambda: order.append("a"), "missing": None, "b": lambda: order.append("b")}
+    taken = seconds_in_turn(functions, 2)
+    assert "".join(order) == "aabb" * 2  # the first of two calls warms up
+    assert list(taken) == ["a", "missing", "b"] and taken["missing"] is None
+
+
+def test_waiting_does_not_count_and_work_does():
+    taken = seconds_in_turn({"waits": lambda: time.sleep(0.05), "works": lambda: work_for(0.02)}, 1)
+    assert taken["waits"] < 0.02 <= taken["works"]
+
+
+def test_the_least_counts_and_warming_up_does_not():
+    lengths = iter([0, 0.03, 0, 0.01, 0, 0.03])
+    taken = seconds_in_turn({"one": lambda: work_for(next(lengths))}, 3)
+    assert taken["one"] == pytest.approx(0.01, abs=0.009) and taken["one"] >= 0.01

@@ -237,28 +237,30 @@ def test_gradients_by_torchs_own_check(dtype):
     assert torch.autograd.gradcheck(scan, (a, b, h))
 
 
-def scan_inputs(L, *channels):
+def scan_inputs(L, *channels, dtype=torch.float64):
     shapes = [(2, L, *channels), (2, L, *channels), (2, *channels)]
-    return [torch.rand(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    return [0.7 * torch.rand(shape, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
 @pytest.mark.parametrize("L", [1, 2, 3, 40, 49])  # no, some and many chunks; a rest, and none
 @pytest.mark.parametrize("channels", [(3,), (2, 300)])  # side by side, and step by step
-def test_gradient_equals_that_of_a_plain_loop(L, channels):
-    a, b, h = scan_inputs(L, *channels)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_gradient_equals_that_of_a_plain_loop(L, channels, dtype):
+    a, b, h = scan_inputs(L, *channels, dtype=dtype)
     rows, state = [], h
     for decay, put in zip(a.unbind(1), b.unbind(1), strict=True):
         state = decay * state + put
         rows.append(state)
-    weight = torch.randn(b.shape, dtype=torch.float64)
-    wanted = torch.autograd.grad((torch.stack(rows, 1) * weight).sum(), (a, b, h))
-    found = torch.autograd.grad((scan(a, b, h) * weight).sum(), (a, b, h))
+    weight = torch.randn(b.shape, dtype=dtype)
+    wanted = torch.autograd.grad((torch.stack(rows, 1) * weight).sum().abs(), (a, b, h))
+    found = torch.autograd.grad((scan(a, b, h) * weight).sum().abs(), (a, b, h))
     for got, want in zip(found, wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-def test_compiles_in_one_graph_with_its_backward():
-    inputs = scan_inputs(20, 4)
+@pytest.mark.parametrize("channels", [(4,), (2, 300)])  # small and large
+def test_compiles_in_one_graph_with_its_backward(channels):
+    inputs = scan_inputs(20, *channels)
     torch._dynamo.reset()
     compiled = torch.compile(scan, fullgraph=True, backend="aot_eager")
     wanted = torch.autograd.grad(scan(*inputs).square().sum(), inputs)

@@ -12,7 +12,7 @@ from test_models import build, every_model
 from minilib import acceptance
 from minilib import speculative as module
 from minilib.acceptance import verify, verify_tree
-from minilib.language_model import LanguageModel, check_ids, tree_mask
+from minilib.language_model import LanguageModel, check_ids, probabilities, tree_mask
 from minilib.lstm import LSTM
 from minilib.naive import acceptance as naive_acceptance
 from minilib.naive import language_model as naive_language_model
@@ -123,8 +123,8 @@ class Script:
         self.weight *= weights[options[number]]
         return options[number]
 
-    def sample(self, logits, u):
-        return torch.tensor([self.choose(row) for row in logits.exp().tolist()])
+    def sample(self, logits, u, **how):
+        return torch.tensor([self.choose(row) for row in probabilities(logits, **how).tolist()])
 
     def keep(self, wanted, q):
         t = min(1.0, wanted / q)
@@ -171,8 +171,18 @@ def how_of(temperature, top_k, top_p):
 
 
 def shape_of(shape):
-    """A number is gamma, a tuple the widths of a tree: as keywords."""
+    """A number is gamma, a tuple the widths of a tree, None leaves the choice: as keywords."""
     return {"widths": shape} if isinstance(shape, tuple) else {"gamma": shape}
+
+
+class Fickle(acceptance.Pace):
+    """A choice of 0, 1 or 2 that hangs on all that both models expected so far."""
+
+    rounds = 0
+
+    def gamma(self, behind=0.0):
+        self.rounds += 1
+        return (self.rounds + int(1e6 * self.alpha)) % 3
 
 
 def staged(model, draft, shape):
@@ -248,30 +258,40 @@ def test_one_round_of_a_staged_tree_has_the_targets_distribution(shape, inner, m
 
 @pytest.mark.parametrize(
     "draft,shape,length",
-    [(table(1), 1, 3), (table(1), (2,), 2), (Staged(table(1), table(2), 1), 1, 2)],
-    ids=["chain", "tree", "staged"],
+    [
+        (table(1), 1, 3),
+        (table(1), (2,), 2),
+        (Staged(table(1), table(2), 1), 1, 2),
+        (table(1, V=2), None, 4),
+        (Staged(table(1, V=2), table(2, V=2), 1), None, 3),
+    ],
+    ids=["chain", "tree", "staged", "chosen", "staged-chosen"],
 )
 def test_several_rounds_have_the_targets_distribution(draft, shape, length, monkeypatch):
     """With what lies between rounds: states go back, a round begins where the last one ended."""
-    target, total = table(0), {}
+    monkeypatch.setattr(module, "Pace", Fickle)
+    V, prompt = (3, PROMPT) if shape else (2, [1, 0])
+    target, total = table(0, V), {}
 
     def program():
-        got = speculative(target, draft, torch.tensor([PROMPT]), length, **shape_of(shape))
+        got = speculative(target, draft, torch.tensor([prompt]), length, **shape_of(shape))
         return tuple(got.ids[0, 2:].tolist())
 
     for weight, text in Script(monkeypatch).outcomes(program):
         total[text] = total.get(text, 0.0) + weight
-    for text in itertools.product(range(3), repeat=length):
-        want = text_probability(target, PROMPT, text, **how_of(1.0, None, None))
+    for text in itertools.product(range(V), repeat=length):
+        want = text_probability(target, prompt, text, **how_of(1.0, None, None))
         assert total[text] == pytest.approx(want, abs=1e-12)
 
 
-def test_rows_of_a_batch_are_exact_together(monkeypatch):
+@pytest.mark.parametrize("gamma", [1, None])
+def test_rows_of_a_batch_are_exact_together(gamma, monkeypatch):
     """All advance by the least, yet no row's luck shows in another's text: rows are independent."""
+    monkeypatch.setattr(module, "Pace", Fickle)
     target, draft, prompts, total = table(0, V=2), table(1, V=2), [[0, 1], [1, 0]], {}
 
     def program():
-        got = speculative(target, draft, torch.tensor(prompts), 2, gamma=1)
+        got = speculative(target, draft, torch.tensor(prompts), 2, gamma=gamma)
         return tuple(got.ids[:, 2:].flatten().tolist())
 
     for weight, ids in Script(monkeypatch).outcomes(program):
@@ -328,7 +348,7 @@ def drafts_for(target):
 
 TARGET = table(7, flat=2.0)
 DRAFTS = drafts_for(TARGET)
-WAYS = {"chain": (3, 1), "tree": ((2, 1), 1), "batched": (3, 8)}  # gamma or widths; rows
+WAYS = {"chain": (3, 1), "tree": ((2, 1), 1), "batched": (3, 8), "chosen": (None, 1)}  # and rows
 
 
 def chi_square(ids, temperature):
@@ -352,7 +372,8 @@ def counted(draft, way, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("draft", DRAFTS)
 @pytest.mark.parametrize("way", WAYS)
-def test_frequencies_are_the_targets(way, draft, temperature):
+def test_frequencies_are_the_targets(way, draft, temperature, monkeypatch):
+    monkeypatch.setattr(module, "Pace", Fickle)
     # a right decoder exceeds 42.3 once in 1000 seeds; the seed is fixed
     assert counted(draft, way, temperature) < 42.3
 
@@ -404,7 +425,7 @@ def test_greedy_text_is_greedy_text(model, number):
     want = greedy(model, ids[:, :7], 9)
     random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
     for draft in (cousin(model), random, Staged(cousin(model), random, 2)):
-        for shape in [3] if model.vocab_size < 2 else [1, 3, (2, 1)]:
+        for shape in [3, None] if model.vocab_size < 2 else [1, 3, (2, 1), None]:
             how = {"temperature": 0, **shape_of(shape)}
             for row in ([0], [0, 1, 2]):
                 got = speculative(model, draft, ids[row, :7], 9, **how)
@@ -412,12 +433,14 @@ def test_greedy_text_is_greedy_text(model, number):
 
 
 @every_model
-@pytest.mark.parametrize("widths", [(1, 1, 1), (2, 1)], ids=str)
+@pytest.mark.parametrize("widths", [(1, 1, 1), (2, 1), None], ids=str)
 @torch.no_grad()
-def test_states_go_back_to_what_was_kept(model, number, widths):
+def test_states_go_back_to_what_was_kept(model, number, widths, monkeypatch):
     """After each round target and draft stand where reading the text so far would put them."""
     model, ids = build(model, number)
-    widths = widths if model.vocab_size > 1 else (1, 1)
+    monkeypatch.setattr(module, "Pace", Fickle)
+    kind = module._Decoder if widths else module._Paced
+    widths = widths if widths and model.vocab_size > 1 else (1, 1)
     random = Table(torch.randn(model.vocab_size, model.vocab_size, model.vocab_size))
     for draft in (
         cousin(model),
@@ -425,7 +448,7 @@ def test_states_go_back_to_what_was_kept(model, number, widths):
         Staged(cousin(model), random, 2),
         Staged(random, Staged(cousin(model), random, 1), 2),
     ):
-        decoder = module._Decoder(model, draft, widths, {}, torch.Generator().manual_seed(2))
+        decoder = kind(model, draft, widths, {}, torch.Generator().manual_seed(2))
         decoder.start(ids[:2, :5])
         text = ids[:2, :5]
         for _ in range(4):
@@ -514,6 +537,76 @@ def test_symbols_for_each_call_follow_the_formula(gamma):
     off = abs(got.ids.shape[1] / got.calls - want)
     assert off < 4 * spread / got.calls**0.5 + 2 * gamma / got.calls
     assert abs(got.alpha - alpha) < 4 * (alpha * (1 - alpha) / got.calls) ** 0.5
+
+
+# -- as many as pays -------------------------------------------------------------------------------
+
+
+class Timed(Table):
+    """A table whose calls take so many seconds, and more for each symbol but the first."""
+
+    def __init__(self, logits, clock, call, symbol):
+        super().__init__(logits)
+        self.clock, self.call, self.symbol, self.reads = clock, call, symbol, []
+
+    def extend(self, ids, state):
+        self.clock[0] += self.call + self.symbol * (ids.shape[1] - 1)
+        self.reads.append(ids.shape[1])
+        return super().extend(ids, state)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """timed(logits, call, symbol); timed.clock[0] is what time it is."""
+    clock = [0.0]
+    monkeypatch.setattr(module, "perf_counter", lambda: clock[0])
+    make = lambda logits, call, symbol: Timed(logits, clock, call, symbol)
+    make.clock = clock
+    return make
+
+
+def seconds(clock, target, draft, length, gamma=None):
+    before = clock[0]
+    speculative(target, draft, torch.tensor([[1, 2]]), length, gamma=gamma)
+    return clock[0] - before
+
+
+LIKE, UNLIKE = table(7, flat=2.0).logits, table(9, flat=0.3).logits  # the same as TARGET's, or not
+
+
+@pytest.mark.parametrize("logits", [LIKE, UNLIKE], ids=["like", "unlike"])
+@pytest.mark.parametrize("step,check", [(0.02, 0.02), (0.3, 0.4), (1.0, 0.1)])
+def test_it_is_as_fast_as_the_best_gamma_and_as_plain_decoding(logits, step, check, timed):
+    """A call of the target takes a second, and `check` for each symbol more than one."""
+    target, draft = timed(TARGET.logits, 1.0, check), timed(logits, step, step / 10)
+    chosen = seconds(timed.clock, target, draft, 300)
+    assert chosen < 1.05 * 300
+    best = min(seconds(timed.clock, target, draft, 300, gamma) for gamma in (1, 2, 4, 8))
+    assert chosen < best / 0.9
+
+
+def test_a_draft_that_gets_good_is_found_out(timed):
+    """After a 2 it is sure of another 2, and right; until there is one it is wrong, and rests."""
+    p = np.array([[0.5, 0.49, 0.01], [0.49, 0.5, 0.01], [1e-9, 1e-9, 1.0]])
+    q = np.array([[0.01, 0.01, 0.98], [0.01, 0.01, 0.98], [1e-9, 1e-9, 1.0]])
+    target, draft = (np.log(np.broadcast_to(rows, (3, 3, 3))) for rows in (p, q))
+    target, draft = timed(target, 1.0, 0.05), timed(draft, 0.1, 0.005)
+    got = speculative(target, draft, torch.tensor([[0] * 50]), 1500, seed=3)
+    wrong = (got.ids[0, 50:] < 2).sum().item()  # how many before the first 2
+    assert 50 < wrong < 150
+    assert timed.clock[0] < 0.8 * 1500
+    assert draft.reads[0] > 50 and max(draft.reads[1:]) == module.REST  # the prompt; after a rest
+
+
+@pytest.mark.parametrize("prompt,costs", [(1, [1.0, 1.0]), (50, [1.0])])
+def test_a_clock_that_runs_and_a_prompt_are_not_what_a_symbol_takes(prompt, costs, timed):
+    timed.clock[0] = 1e9
+    target, draft = timed(TARGET.logits, 1.0, 0.1), timed(LIKE, 0.1, 0.1)
+    decoder = module._Paced(target, draft, (1,), {}, torch.Generator().manual_seed(0))
+    decoder.start(torch.ones(1, prompt, dtype=torch.int64))
+    for _ in range(2):
+        decoder.round()
+    assert list(decoder.pace.calls[0]) == pytest.approx(costs)
 
 
 # -- bad input -------------------------------------------------------------------------------------

@@ -1,18 +1,26 @@
-"""Any bytes come back, other people's ids, their files, special tokens, and bad input."""
+"""Any bytes come back, other people's ids, special tokens, and bad input."""
 
+import copy
 import hashlib
-import json
+import io
+import multiprocessing
+import pathlib
+import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minilib import lab
-from minilib.bpe import PATTERNS, merges_of
+from minilib import lab, texts
+from minilib.bpe import merges_of
 from minilib.naive import bpe as naive
 from minilib.naive import tokenizer as definition
+from minilib.naive.pretokenizer import PATTERNS, pretokenize
+from minilib.pretokenizer import cutter
 from minilib.tokenizer import Tokenizer
 
 BYTES = [bytes([byte]) for byte in range(256)]
@@ -39,6 +47,57 @@ def texts_glued(text, *settings):
     parts = [text] if isinstance(text, (str, bytes)) else text
     data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
     return definition.train(data, *settings)
+
+
+def without_specials(text, vocab_size, *settings):
+    """The definition, with no special token in sight while it learns."""
+    marks = settings[3] if len(settings) > 3 else []
+    learned = definition.train(text, vocab_size - len(marks), *settings[:3])
+    size = len(learned["tokens"])
+    return learned | {"specials": {mark: size + k for k, mark in enumerate(marks)}}
+
+
+def merges_from_specials(*arguments):
+    return without_specials(*arguments)
+
+
+def specials_cut_out(text, vocab_size, *settings):  # so that what stood beside them are neighbours
+    parts = [text] if isinstance(text, (str, bytes)) else text
+    parts = [
+        part if isinstance(part, str) else part.decode(errors="surrogateescape") for part in parts
+    ]
+    for mark in settings[3] if len(settings) > 3 else []:
+        parts = [part.replace(mark, "") for part in parts]
+    raw = [part.encode(errors="surrogateescape") for part in parts]
+    return without_specials(raw, vocab_size, *settings)
+
+
+def specials_as_pieces(*arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        pieces, cut = definition._pieces, definition._parts
+
+        def parts(text, marks):
+            return ["\0" + part if part in marks else part for part in cut(text, marks)]
+
+        patch.setattr(definition, "_parts", parts)
+        patch.setattr(
+            definition,
+            "_pieces",
+            lambda text, pattern: (
+                [text[1:].encode()] if text[:1] == "\0" else pieces(text, pattern)
+            ),
+        )
+        return definition.train(*arguments)
+
+
+def shorter_special_first(*arguments):
+    def parts(text, marks):
+        shortest = sorted(marks, key=len)
+        return re.split(f"({'|'.join(map(re.escape, shortest))})", text) if marks else [text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(definition, "_parts", parts)
+        return definition.train(*arguments)
 
 
 def merges_as_ids(*arguments):
@@ -129,6 +188,10 @@ WRONG = {
         specials_before_the_merges,
         texts_glued,
         merges_as_ids,
+        merges_from_specials,
+        specials_cut_out,
+        specials_as_pieces,
+        shorter_special_first,
         trained_on_question_marks,
     ],
     definition.encode: [
@@ -187,11 +250,11 @@ def test_texts_without_much_in_them(text):
     assert 256 <= tokenizer.vocab_size <= 300
 
 
-@pytest.mark.parametrize("tie", ["smallest", "first"])
+@pytest.mark.parametrize("tie", ["smallest", "first", "largest"])
 def test_the_order_of_the_text_decides_who_was_met_first(tie):
     """Stretches are counted before they are cut; the order of the pieces, and the ties, stay."""
     text = lab.data.plays()["hamlet"][:20_000].decode(errors="ignore")
-    pieces = [piece.encode() for piece in naive.pretokenize(text, PATTERNS["gpt2"])]
+    pieces = [piece.encode() for piece in pretokenize(text, PATTERNS["gpt2"])]
     tokenizer = Tokenizer.train(text, 400, tie=tie)
     assert tokenizer.tokens == naive.vocabulary(naive.train(pieces, 144, tie))
 
@@ -288,169 +351,228 @@ def test_of_two_special_tokens_the_longer_one(small):
     assert small.encode("<|end of time", "all")[0] == small.specials["<|end"]
 
 
-# -- files -----------------------------------------------------------------------------------------
+def test_special_tokens_teach_nothing():
+    """Regression: merges were learned from the marks between the documents."""
+    documents = ["the cat\n\n", "the hat", "that mat  "] * 5
+    text, mark = "<|endoftext|>".join(documents), "<|endoftext|>"
+    learned = Tokenizer.train(text, 280, specials=[mark])
+    assert learned == Tokenizer.train(documents, 280, specials=[mark])
+    assert not any(b"<" in token or b"|" in token for token in learned.tokens[256:])
+    assert any(b"<|" in token for token in Tokenizer.train(text, 280).tokens)
+    assert len(learned.encode(text, mark)) < len(learned.encode(text))
 
-SAMPLE = TEXT + "<|end of text|> Übung 字 \0 1234567"
 
+# -- texts that do not fit in memory ---------------------------------------------------------------
 
-@pytest.mark.parametrize(
-    "pattern", ["gpt2", "cl100k", "tekken", '[^\\r\\n"\\\\é\u2028]+ ?|\\s|\\p{L}{2,}$']
+CHARACTERS = [
+    *" \n\r\t/,.'aB1²é満\u0301\x1c\x85\U00010400",
+    "'s",
+    "  ",
+    "<|end",
+    "<|end of text|>",
+    "<",
+]
+some_bytes = st.one_of(
+    st.lists(st.sampled_from(CHARACTERS), max_size=40).map(lambda parts: "".join(parts).encode()),
+    st.lists(st.sampled_from([b"a", b" ", b"\n", b"\xe6", b"\xba", b"\x80", b"\xf0", b"\xff"])).map(
+        b"".join
+    ),
 )
-@pytest.mark.parametrize("name", ["a.json", "a.tiktoken", "tekken.json"])
-def test_save_and_load(tmp_path, name, pattern):
-    tokens = Tokenizer.train(TEXT, 300, pattern=pattern).tokens
-    specials, text = {"<s>": 0, "</s> and more": 1}, SAMPLE + "</s> and more"
-    file, again = tmp_path / name, tmp_path / ("again-" + name)
-    for merges in (None, merges_of(tokens)):
-        tokenizer = Tokenizer(tokens, merges, pattern=pattern, specials=specials, ids=range(2, 302))
-        tokenizer.save(file)
-        given = {"pattern": pattern, "specials": specials} if name == "a.tiktoken" else {}
-        loaded = Tokenizer.load(file, **given)
-        assert loaded.pattern == PATTERNS.get(pattern, pattern)
-        assert loaded.specials == specials and loaded.vocab_size == 302
-        assert loaded.encode(text) == tokenizer.encode(text)
-        assert loaded.encode(text, "all")[-1] == 1
-        loaded.save(again)
-        assert again.read_bytes() == file.read_bytes() or name == "a.json"
-    assert {path.name for path in tmp_path.iterdir()} == {name, again.name}  # no temporary file
 
 
-def test_merges_that_ranks_cannot_express_are_saved_with_their_merges_or_not_at_all(tmp_path):
-    planted = Tokenizer([*BYTES, b"bc", b"ab", b"abc"], [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")])
-    by_rank = Tokenizer(planted.tokens)
-    assert len(planted.encode("abc")) == 2 and len(by_rank.encode("abc")) == 1
-    planted.save(tmp_path / "a.json")
-    assert Tokenizer.load(tmp_path / "a.json").encode("cabc") == planted.encode("cabc")
-    for name in ("a.tiktoken", "tekken.json"):
-        with pytest.raises(ValueError, match="the merges do not follow from them"):
-            planted.save(tmp_path / name)
-    whole = Tokenizer(planted.tokens, planted.merges, whole=True)  # HF's ignore_merges
-    assert len(whole.encode("abc")) == 1 and len(whole.encode("cabc")) == 3
-    whole.save(tmp_path / "a.json")
-    assert Tokenizer.load(tmp_path / "a.json").encode("abc") == [258]
+@settings(max_examples=100, deadline=None)
+@given(some_bytes, st.data())
+def test_the_ids_of_a_stream_are_those_of_the_text(small, text, data):
+    """Wherever it is cut, in a character, a word or a special token, and whatever is held back."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    ends = zip([0, *cuts], [*cuts, len(text)], strict=True)
+    chunks = [text[i:j] for i, j in ends]
+    allowed = data.draw(st.sampled_from([(), "all", "<|end"]))
+    for pattern in (*PATTERNS, r"\p{L}+$|b"):
+        tokenizer = Tokenizer(small.tokens, small.merges, pattern=pattern, specials=small.specials)
+        want = definition.encode(
+            text,
+            tokenizer._arguments(),
+            "all" if allowed == "all" else [allowed] if allowed else [],
+        )
+        assert tokenizer.encode(text, allowed) == want
+        assert list(tokenizer.encode_stream(chunks, allowed)) == want
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(texts, "BLOCK", data.draw(st.integers(1, 9)))
+            assert list(tokenizer.encode_stream(io.BytesIO(text), allowed)) == want
+            assert tokenizer.encode(text, allowed) == want
 
 
-def test_tekken_wants_special_tokens_first(small, tmp_path):
-    with pytest.raises(ValueError, match="special tokens before all others"):
-        small.save(tmp_path / "tekken.json")
-    small.save(tmp_path / "other.json")
-    assert Tokenizer.load(tmp_path / "other.json").specials == small.specials
+def test_chunks_may_be_str_or_bytes(small):
+    want = small.encode(TEXT)
+    for chunks in (
+        TEXT,
+        TEXT.encode(),
+        [TEXT[:9], TEXT[9:].encode()],
+        iter(TEXT),
+        TEXT.splitlines(True),
+    ):
+        assert list(small.encode_stream(chunks)) == want
+    assert list(small.encode_stream(io.StringIO(TEXT, newline=""))) == want
+    # the beginning of a character, and then no end of it
+    assert list(small.encode_stream([b"a\xe6", "b"])) == small.encode(b"a\xe6b")
+    assert list(small.encode_stream([memoryview(b"ab"), bytearray(b"c")])) == small.encode("abc")
 
 
-def test_older_tokenizer_json_with_merges_as_strings(small, tmp_path):
-    small.save(tmp_path / "a.json")
-    data = json.loads((tmp_path / "a.json").read_text())
-    data["model"]["merges"] = [" ".join(pair) for pair in data["model"]["merges"]]
-    # HF lists added tokens in the vocabulary too
-    data["model"]["vocab"]["<|end"] = small.specials["<|end"]
-    (tmp_path / "a.json").write_text(json.dumps(data))
-    assert Tokenizer.load(tmp_path / "a.json").encode(SAMPLE, "all") == small.encode(SAMPLE, "all")
+def test_a_stream_begins_before_its_source_ends(small):
+    def chunks():
+        while True:
+            yield "the cat sat "
+
+    ids = small.encode_stream(chunks())
+    assert small.decode([next(ids) for _ in range(50)]).startswith(b"the cat sat the cat")
 
 
-@pytest.mark.parametrize("pair", ["h", "h e x", ["h"], ["h", "e", "x"]])
-def test_a_merge_of_other_than_two_tokens_is_refused(small, tmp_path, pair):
-    small.save(tmp_path / "a.json")
-    data = json.loads((tmp_path / "a.json").read_text())
-    data["model"]["merges"][3] = pair
-    (tmp_path / "a.json").write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"line 1: merge .* is not in the vocabulary"):
-        Tokenizer.load(tmp_path / "a.json")
+def a_large_file(tmp_path, copies):
+    path = tmp_path / "large.txt"
+    path.write_bytes(TEXT.encode() * copies)
+    return path
 
 
-def lines_of(tmp_path, name):
-    """A good file's lines."""
-    tokens = Tokenizer.train(TEXT, 270).tokens
-    tokenizer = Tokenizer(tokens, merges_of(tokens), specials={"<s>": 0}, ids=range(1, 271))
-    tokenizer.save(tmp_path / name)
-    return (tmp_path / name).read_text().splitlines()
+def test_memory_does_not_grow_with_the_text(small, tmp_path):
+    path = a_large_file(tmp_path, 5000)
+    tracemalloc.start()
+    count = sum(1 for _ in small.encode_stream(path))
+    learned = Tokenizer.train(path, 300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == len(small.encode(path.read_bytes())) and len(learned.tokens) == 300
+    assert path.stat().st_size > 1_500_000 and peak < 400_000
 
 
-def refused(tmp_path, name, lines, match):
-    (tmp_path / name).write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=match):
-        Tokenizer.load(tmp_path / name, pattern="gpt2")
+def test_caches_are_bounded_in_characters(small, monkeypatch):
+    monkeypatch.setattr("minilib.tokenizer._ROOM", 1000)
+    tokenizer = Tokenizer(small.tokens, small.merges)
+    words = [f"word{i} " + "x" * (i % 300) for i in range(500)]
+    for word in words:
+        assert tokenizer.encode(word) == small.encode(word)
+        # a block more, and each text twice: as a stretch, and cut into pieces
+        assert sum(map(len, tokenizer._known)) <= 2 * (1000 + len(word))
+    assert tokenizer.encode("y" * 5000) == small.encode("y" * 5000)
+    assert tokenizer.encode("z") == small.encode("z") and len(tokenizer._known) == 1
 
 
-def test_damaged_rank_files_are_refused_by_line(tmp_path):
-    name = "a.tiktoken"
-    lines = lines_of(tmp_path, name)
-    wrong = ["", "IQ==", "IQ== x", "I!== 300", "IQ==  300", " 300", "IQ== 300 1"]
-    twice = [lines[3].split()[0] + " 400", "eHh4eHh4 4"]
-    for bad in wrong + twice:
-        refused(tmp_path, name, [*lines[:260], bad, *lines[261:]], f"{name}: line 261: ")
-    refused(tmp_path, name, [*lines[:-1], lines[-1][:-3]], "line 270: ")  # truncated
-    missing = "tokens must hold every single byte, 56 are missing, the first is 0xc8"
-    refused(tmp_path, name, lines[:200], missing)
-    lines_of(tmp_path, name)
-    with pytest.raises(ValueError, match="holds no pattern"):
-        Tokenizer.load(tmp_path / name)
+def test_a_file_is_one_document_whatever_opens_it(tmp_path):
+    path = a_large_file(tmp_path, 30)
+    text = path.read_bytes()
+    want = Tokenizer.train(text, 300, specials=["the"])
+    with open(path, "rb") as raw, open(path, newline="", encoding="utf-8") as decoded:
+        for file in (path, raw, decoded, io.BytesIO(text)):
+            assert Tokenizer.train(file, 300, specials=["the"]) == want
+    several = Tokenizer.train([path, "cd" * 99, io.BytesIO(b"x" * 99)], 300)
+    assert several == Tokenizer.train(iter([text, b"cd" * 99, "x" * 99]), 300)
 
 
-@pytest.mark.parametrize("name", ["a.json", "tekken.json"])
-def test_damaged_json_is_refused_by_line(tmp_path, name):
-    lines = lines_of(tmp_path, name)
-    refused(tmp_path, name, lines[:40], f"{name}: line \\d+: .*is the file whole")
-    refused(tmp_path, name, [*lines[:30], "?", *lines[30:]], f"{name}: line 31: ")
-    refused(tmp_path, name, ["{}"], f"{name}: line 1: this is no t")
+def test_stretches_are_counted_in_portions(monkeypatch):
+    want = Tokenizer.train(TEXT, 330, tie="first")
+    monkeypatch.setattr("minilib.tokenizer._MANY", 5)
+    monkeypatch.setattr(texts, "BLOCK", 10)
+    assert Tokenizer.train(TEXT, 330, tie="first") == want
 
 
-def test_damaged_tekken_entries_are_refused_by_line(tmp_path):
-    lines = lines_of(tmp_path, "tekken.json")
-    at = next(i for i, line in enumerate(lines) if '"token_bytes": "IQ=="' in line)
-    problems = {"IA==": "token b' ' stands there twice", "I=Q=": "'I=Q=' is no base64"}
-    for spelled, problem in problems.items():
-        bad = [*lines[:at], lines[at].replace("IQ==", spelled), *lines[at + 1 :]]
-        refused(tmp_path, "tekken.json", bad, f"line {at + 1}: {problem}")
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(CHARACTERS), max_size=30).map("".join))
+def test_a_piece_of_a_known_pattern_is_cut_into_itself(text):
+    """So that ids are kept by stretch and by piece in one place."""
+    for pattern in PATTERNS.values():
+        cut = cutter(pattern)
+        for piece in cut(text):
+            assert cut(piece) == [piece]
 
 
-def test_damaged_tokenizer_json_entries_are_refused_by_line(tmp_path):
-    lines = lines_of(tmp_path, "a.json")
-    at = next(i for i, line in enumerate(lines) if line.startswith('"A": '))
-    twice = [*lines[:at], lines[at], *lines[at:]]
-    refused(tmp_path, "a.json", twice, f"line {at + 2}: 'A' stands there twice")
-    strange = [*lines[:at], lines[at].replace('"A"', '"A字"'), *lines[at + 1 :]]
-    refused(tmp_path, "a.json", strange, f"line {at + 1}: character '字' stands for no byte")
-    merge = lines.index('"merges": [') + 2
-    unknown = [*lines[:merge], '"zzz",', *lines[merge + 1 :]]
-    refused(tmp_path, "a.json", unknown, f"line {merge + 1}: merge .* is not in the vocabulary")
+def test_a_piece_of_an_own_pattern_need_not_be(small):
+    """ab is a piece here, and a text that is cut."""
+    tokenizer = Tokenizer([*BYTES, b"ab"], [(b"a", b"b")], pattern="(?<=c)ab|a")
+    for _ in range(2):
+        assert tokenizer.encode("cab") == [99, 256] and tokenizer.encode("ab") == [97, 98]
 
 
-@pytest.mark.parametrize(
-    "change,match",
-    [
-        (lambda data: data["model"].update(type="Unigram"), "model.type"),
-        (lambda data: data["model"].update(byte_fallback=True), "byte_fallback"),
-        (lambda data: data.update(normalizer={"type": "NFC"}), "normalizer"),
-        (lambda data: data["pre_tokenizer"].update(add_prefix_space=True), "pre_tokenizer"),
-        (lambda data: data.update(pre_tokenizer={"type": "Whitespace"}), "pre_tokenizer"),
-        (lambda data: data["added_tokens"][0].update(lstrip=True), "added token '<s>'"),
-    ],
-)
-def test_what_a_byte_level_tokenizer_cannot_do_is_refused(tmp_path, change, match):
-    data = json.loads("\n".join(lines_of(tmp_path, "a.json")))
-    change(data)
-    refused(tmp_path, "a.json", [json.dumps(data)], match)
+def test_a_long_word_is_not_looked_at_again_and_again(small, monkeypatch):
+    looked, stretches = [], texts.stretches
+
+    def counted(text, *rest):
+        looked.append(len(text))
+        return stretches(text, *rest)
+
+    monkeypatch.setattr(texts, "stretches", counted)
+    word = "x" * 300_000
+    for pattern in ("gpt2", "x+"):
+        looked.clear()
+        tokenizer = Tokenizer(small.tokens, small.merges, pattern=pattern)
+        ids = tokenizer.encode_stream([word[:1000]] * 300)
+        assert small.decode(ids) == word.encode() and sum(looked) < 4 * len(word)
 
 
-def test_damaged_merge_lists_are_refused_by_line(tmp_path):
-    good = ["#version: 0.2", "Ġ t", "h e", "Ġt he"]
-    (tmp_path / "vocab.bpe").write_text("\n".join(good) + "\n")
-    assert Tokenizer.load(tmp_path / "vocab.bpe", pattern="gpt2").encode(" the") == [258]
-    for bad in ("h", "h e", "", "Ġt hee", "h e x", "h 字"):
-        refused(tmp_path, "vocab.bpe", [*good, bad, ""], "vocab.bpe: line 5: ")
+# -- an object among others ------------------------------------------------------------------------
 
 
-def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
-    small.save(tmp_path / "a.json")
-    before = (tmp_path / "a.json").read_bytes()
+def test_pickled_for_other_processes(small):
+    small.encode(TEXT)
+    for again in (pickle.loads(pickle.dumps(small)), copy.deepcopy(small), copy.copy(small)):
+        assert again == small and hash(again) == hash(small) and again is not small
+        assert again.encode(TEXT + "<|end", "all") == small.encode(TEXT + "<|end", "all")
+        assert again._known is not small._known
+    assert len(pickle.dumps(small)) < 20_000  # no caches
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(small.encode, ["a cat", TEXT]) == small.encode(["a cat", TEXT])
 
-    def full(*_):
-        raise OSError("disk full")
 
-    monkeypatch.setattr("minilib.tokenizer.os.replace", full)
-    with pytest.raises(OSError, match="disk full"):
-        Tokenizer.train("other", 260).save(tmp_path / "a.json")
-    assert (tmp_path / "a.json").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+def test_equal_are_those_of_equal_arguments(small):
+    same = dict(merges=small.merges, specials=small.specials)
+    assert Tokenizer(small.tokens, **same) == small != Tokenizer(small.tokens, small.merges)
+    for other in (
+        {"pattern": "cl100k"},
+        {"whole": True},
+        {"ids": range(1, 1 + len(small.tokens)), "specials": {}},
+        {"merges": None},
+    ):
+        assert Tokenizer(small.tokens, **(same | other)) != small
+    assert small != "small" and len({small, Tokenizer(small.tokens, **same)}) == 1
+
+
+def test_printed(small):
+    assert repr(small) == "Tokenizer(316 tokens, pattern 'gpt2', 2 specials)"
+    assert repr(Tokenizer(BYTES, pattern="o200k")) == "Tokenizer(256 tokens, pattern 'o200k')"
+    assert len(repr(Tokenizer(BYTES, pattern="[ab]" * 300))) < 150
+
+
+def test_tokens_and_ids_look_each_other_up():
+    tokenizer = Tokenizer([*BYTES, b"ab"], ids=range(2, 259), specials={"<s>": 0, "ab": 1})
+    assert tokenizer.id_to_token(258) == b"ab" and tokenizer.id_to_token(0) == b"<s>"
+    assert tokenizer.token_to_id(b"ab") == 258 and tokenizer.token_to_id("ab") == 1
+    assert tokenizer.token_to_id("a") == 2 + ord("a") and tokenizer.token_to_id("<s>") == 0
+    for unknown in ("xy", b"<s>", "é"):
+        with pytest.raises(ValueError, match="token must be one of the 257, got"):
+            tokenizer.token_to_id(unknown)
+    with pytest.raises(ValueError, match="got 259"):
+        tokenizer.id_to_token(259)
+
+
+def test_several_texts_at_once(small):
+    assert small.encode(["a cat", b"\xff", ""]) == [
+        small.encode("a cat"),
+        small.encode(b"\xff"),
+        [],
+    ]
+    assert small.encode([]) == []
+    marked = small.encode(("<|end", "a<|end"), "<|end")
+    assert marked == [[small.specials["<|end"]], [97, small.specials["<|end"]]]
+
+
+def test_decoded_to_str_on_request(small):
+    ids = small.encode("é 満"[:3].encode()[:-1])
+    assert small.decode(ids) == "é 満".encode()[:-1]
+    assert small.decode(ids, errors="replace") == "é \ufffd"
+    assert small.decode(ids[:-2], "strict") == "é"
+    with pytest.raises(UnicodeDecodeError):
+        small.decode(ids, "strict")
+    for array in (np.array(ids, np.uint16), torch.tensor(ids), iter(ids)):
+        assert small.decode(array) == "é 満".encode()[:-1]
 
 
 # -- refusals --------------------------------------------------------------------------------------
@@ -461,11 +583,10 @@ def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
     [
         ({"tokens": BYTES[1:]}, "1 are missing, the first is 0x00"),
         ({"tokens": [*BYTES, b"ab", b"ab"]}, "tokens must differ"),
-        ({"tokens": [*BYTES, b""]}, "not be empty"),
         ({"tokens": BYTES, "merges": [(b"a", b"b")]}, "merges must make a token"),
         ({"tokens": BYTES, "ids": range(255)}, "ids must rise"),
         ({"tokens": BYTES, "ids": [*range(255), 3]}, "ids must rise"),
-        ({"tokens": BYTES, "specials": {"<s>": 255}}, "specials must have ids of their own"),
+        ({"tokens": BYTES, "specials": {"<s>": 255}}, "specials must have ids that are no token's"),
         ({"tokens": BYTES, "specials": {"": 256}}, "specials must not be empty"),
         ({"tokens": BYTES, "specials": {"\ud800": 256}}, "lone surrogate"),
         ({"tokens": BYTES, "pattern": "(a"}, "pattern must be a regular expression"),
@@ -477,7 +598,58 @@ def test_contradictory_tokenizers_are_refused(arguments, match):
         Tokenizer(**arguments)
 
 
-def test_refusals(small, tmp_path):
+@pytest.mark.parametrize("text", [None, 5, [5], ["a", None], np.array([1]), [[b"a", 1]], {"a": 1}])
+def test_what_is_no_text_is_refused(small, text):
+    """Regression: an array was encoded as the bytes of its memory."""
+    with pytest.raises(TypeError, match="text must be str or bytes, or a list of them, got "):
+        small.encode(text)
+
+
+def test_what_is_no_source_is_refused(small):
+    for source in (None, 5):
+        with pytest.raises(TypeError, match="source must be a file or an iterable of chunks"):
+            list(small.encode_stream(source))
+    for source in ([5], np.array([1]), [memoryview(np.array([1]))], [None]):
+        with pytest.raises(TypeError, match="source must have chunks of str or bytes, got "):
+            list(small.encode_stream(source))
+    with pytest.raises(ValueError, match=r"path must be a readable file, got 'none\.txt'"):
+        list(small.encode_stream(pathlib.Path("none.txt")))
+    for text in (None, 5, [5], np.array([1]), [["a"]], {1: "a"}):
+        with pytest.raises(TypeError, match=r"text must be str, bytes, a pathlib\.Path or"):
+            Tokenizer.train(text, 300)
+
+
+@pytest.mark.parametrize(
+    "specials,match",
+    [
+        ("<s>", "specials must be a list of str, got the str '<s>'"),
+        (["<s>", "<s>"], "specials must differ"),
+        ([""], "specials must not be empty"),
+        ([b"<s>"], "specials must be str, got b'<s>'"),
+        (["\udc80"], "lone surrogate"),
+    ],
+)
+def test_wrong_special_tokens_are_refused(specials, match):
+    with pytest.raises((TypeError, ValueError), match=match):
+        Tokenizer.train("a", 300, specials=specials)
+
+
+def test_refusals(small):
+    for wrong in ("<s>", ["<s>"], [5], [("<|end",)]):
+        with pytest.raises(ValueError, match="allowed must be 'all' or of"):
+            small.encode("a", wrong)
+        with pytest.raises(ValueError, match="allowed must be 'all' or of"):
+            small.encode_stream("a", wrong)
+    with pytest.raises(TypeError, match="specials must be a dict"):
+        Tokenizer(BYTES, specials=["<s>"])
+    with pytest.raises(ValueError, match="lone surrogate '\\\\ud83c' at 20000"):
+        small.encode("a" * 20_000 + "\ud83c\udfad")  # a pair is refused, too
+    for wrong in ("the", 5, None, [[97]], [None]):
+        with pytest.raises((TypeError, ValueError), match="ids must be "):
+            small.decode(wrong)
+    for array in (torch.tensor([[97]]), np.array(97), np.zeros((0, 2), int)):
+        with pytest.raises(ValueError, match="ids must have one axis, got shape"):
+            small.decode(array)
     with pytest.raises(ValueError, match="lone surrogate '\\\\ud800' at 1; bytes may be anything"):
         small.encode("a\ud800")
     surrogate = b"\xed\xa0\x80"  # as bytes it may stand there
@@ -488,13 +660,6 @@ def test_refusals(small, tmp_path):
         small.encode("a", ["<s>"])
     with pytest.raises(ValueError, match="vocab_size must be at least 256 \\+ 1"):
         Tokenizer.train("a", 256, specials=["<s>"])
-    with pytest.raises(ValueError, match="path must end in"):
-        small.save(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="path must be a readable file"):
-        Tokenizer.load(tmp_path / "nothing.json")
-    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"a\.json: .*decode"):
-        Tokenizer.load(tmp_path / "a.json")
 
 
 # -- in the package --------------------------------------------------------------------------------

@@ -1,28 +1,150 @@
 """Weights: they round-trip, damaged ones are refused, shipped ones score what they say."""
 
 import json
+import os
+import pathlib
 
 import pytest
 import torch
+from torch import nn
 
 import minilib
 from minilib import lab
+from minilib.char_rnn import CharRNN
 from minilib.lab import data, weights
 from minilib.lstm import LSTM
 
-TEXT = b"the cat sat on the mat and the dog sat on the log. " * 40
-
-
 SHIPPED = sorted((data.HOME / "weights").glob("*.safetensors"))
+RECORD = {"model": {"width": 8}}
 
 
 def test_weights_round_trip_in_half_precision(tmp_path):
     model = LSTM(256, 8)
-    weights.save(tmp_path / "w.safetensors", model, {"model": {"width": 8}})
-    loaded, record = weights.load(LSTM, tmp_path / "w.safetensors")
+    weights.save(tmp_path / "new" / "folder" / "w.safetensors", model, RECORD)
+    loaded, record = weights.load(LSTM, tmp_path / "new" / "folder" / "w.safetensors")
     assert record["model"] == {"width": 8}
     for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
         assert torch.equal(a.half().float(), b)
+
+
+@pytest.mark.parametrize("value", [1e5, -1e9, 1e-9, -1e-30])
+def test_what_half_precision_cannot_hold_stays_in_single(tmp_path, value):
+    model = CharRNN(256, 8)
+    model.by.data[5] = value
+    weights.save(tmp_path / "w.safetensors", model, RECORD)
+    loaded, _ = lab.load(CharRNN, tmp_path / "w.safetensors")
+    assert torch.equal(loaded.by, model.by)
+    assert torch.equal(loaded.Wxh, model.Wxh.half().float())
+    if abs(value) < 1:
+        assert lab.bits_per_byte(loaded, "a b") == pytest.approx(
+            lab.bits_per_byte(model, "a b"), abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e300, 1e-300])
+def test_what_no_file_can_hold_is_refused_by_name(tmp_path, value):
+    model = CharRNN(256, 8).double()
+    model.by.data[5] = value
+    with pytest.raises(ValueError, match=r"weights must be finite .* by is not"):
+        weights.save(tmp_path / "w.safetensors", model, RECORD)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [0.5, 1e5])  # in half and in single precision
+def test_tied_tensors_are_saved(tmp_path, value):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.b.weight = self.a.weight
+            self.register_buffer("turned", torch.arange(6).view(2, 3).t())
+
+    model = Tied()
+    model.a.weight.data[0, 1] = value
+    weights.save(tmp_path / "w.safetensors", model, {"model": {}})
+    loaded, _ = weights.load(Tied, tmp_path / "w.safetensors")
+    assert loaded.b.weight is loaded.a.weight and loaded.a.weight[0, 1] == value
+    assert torch.equal(loaded.turned, model.turned)
+
+
+def pair(folder):
+    """(what the weights hold, what the record says), None for a file that is not there."""
+    path, record = folder / "w.safetensors", folder / "w.json"
+    values = weights.load_file(path) if path.exists() else None
+    return (
+        values and float(values["by"][0]),
+        json.loads(record.read_text())["number"] if record.exists() else None,
+    )
+
+
+def test_no_reader_finds_weights_beside_another_record(tmp_path, monkeypatch):
+    seen, replace = [], os.replace
+
+    def watched(source, target):
+        seen.append(pair(tmp_path))
+        replace(source, target)
+        seen.append(pair(tmp_path))
+
+    monkeypatch.setattr(os, "replace", watched)
+    model = CharRNN(256, 8)
+    for number in (1, 2):
+        model.by.data[0] = number
+        weights.save(tmp_path / "w.safetensors", model, {**RECORD, "number": number})
+    assert seen[-1] == (2, 2) and (1, 1) in seen
+    assert all(a == b or None in (a, b) for a, b in seen)
+
+
+def test_a_full_disk_leaves_what_was_there_and_is_named(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "w.safetensors"
+    weights.save(path, CharRNN(256, 8), RECORD)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # of a file; then it is full
+        with pytest.raises(OSError, match=r"w\.safetensors' could not be written"):
+            weights.save(path, CharRNN(256, 64), {"model": {"width": 64}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_where_weights_cannot_go_is_said_at_once(tmp_path):
+    model = CharRNN(256, 8)
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.json").write_text("kept")
+    for path, words in [
+        (tmp_path / "w.json", r"must be a file \*\.safetensors, got '.*w\.json'"),
+        (tmp_path, r"must be a file \*\.safetensors"),
+        (tmp_path / "folder.safetensors", r"folder\.safetensors': it is a folder"),
+        (tmp_path / "file" / "w.safetensors", r"can be written, got '.*file/w\.safetensors'"),
+        (pathlib.Path("/proc/nope/w.safetensors"), r"got '/proc/nope/w\.safetensors'"),
+    ]:
+        for attempt in (
+            lambda path=path: weights.refuse_taken(path, overwrite=True),
+            lambda path=path: weights.save(path, model, RECORD),
+        ):
+            with pytest.raises(ValueError, match=words):
+                attempt()
+    assert (tmp_path / "folder.json").read_text() == "kept"
+    assert sorted(file.name for file in tmp_path.rglob("*")) == [
+        "file",
+        "folder.json",
+        "folder.safetensors",
+    ]
+
+
+def test_files_that_are_there_are_overwritten_only_when_asked(tmp_path):
+    path = tmp_path / "new" / "w.safetensors"
+    weights.refuse_taken(path)
+    path.with_suffix(".json").touch()  # it may be a tokenizer's
+    with pytest.raises(ValueError, match=r"w\.json' is there already"):
+        weights.refuse_taken(path)
+    weights.refuse_taken(path, overwrite=True)
+    weights.save(path, CharRNN(256, 8), RECORD)
+    with pytest.raises(ValueError, match=r"w\.safetensors' is there already"):
+        weights.refuse_taken(path)
 
 
 def test_bad_weights_are_refused(tmp_path):
@@ -33,12 +155,69 @@ def test_bad_weights_are_refused(tmp_path):
     words = r"'w\.safetensors' are not of LSTM: size mismatch for output"
     with pytest.raises(ValueError, match=words):
         weights.load(LSTM, path)
-    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "damaged"),
+        ("", "damaged"),
+        ("{}", 'under "model"'),
+        ("[]", 'under "model"'),
+        ("null", 'under "model"'),
+        ('{"model": [8]}', 'under "model"'),
+        ("[" * 100_000, "damaged"),
+        ('{"model": {"width": 8, "depth": 3}}', "cannot be made with width=8, depth=3"),
+        ('{"model": {"width": "8"}}', "cannot be made with width='8'"),
+        ('{"model": {"width": -1}}', "cannot be made with width=-1"),
+        ('{"model": {"width": 8.5}}', "cannot be made with width=8.5"),
+        ('{"model": {"width": null}}', "cannot be made with width=None"),
+        ('{"model": {}}', "size mismatch"),
+        ('{"model": {"width": 8}, "device": "Größe"}'.encode("latin-1"), "damaged"),
+        ("\ufeff{}".encode("utf-16"), "damaged"),
+    ],
+)
+def test_a_record_that_is_none_is_a_value_error(tmp_path, text, words):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, LSTM(256, 8), RECORD)
+    path.with_suffix(".json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"'w\.safetensors'") as error:
+        lab.load(LSTM, path)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 1000, -1])
+def test_a_truncated_file_is_a_value_error(tmp_path, size):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, LSTM(256, 8), RECORD)
+    path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(ValueError, match=r"'w\.safetensors' are damaged"):
-        weights.load(LSTM, path)
-    path.with_suffix(".json").write_text("{")
-    with pytest.raises(ValueError, match=r"'w\.safetensors' are damaged"):
-        weights.load(LSTM, path)
+        lab.load(LSTM, path)
+
+
+def test_a_path_that_is_no_file_of_weights_is_a_value_error(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, LSTM(256, 8), RECORD)
+    with pytest.raises(ValueError, match=r"must be a file \*\.safetensors, got '.*w\.json'"):
+        lab.load(LSTM, path.with_suffix(".json"))
+    with pytest.raises(ValueError, match="got the folder"):
+        lab.load(LSTM, tmp_path)
+    with pytest.raises(ValueError, match="not of CharRNN"):
+        lab.load(CharRNN, path)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"there is no 'w\.safetensors'"):
+        lab.load(LSTM, path)
+    path.mkdir()
+    with pytest.raises(ValueError, match="got the folder"):
+        lab.load(LSTM, path)
+
+
+def test_loading_draws_no_random_numbers():
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    lab.load(LSTM)
+    assert torch.equal(torch.rand(3), wanted)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """Train lesson 05's net and save its weights beside this file, with how they were made.
 
-    python data/weights/handwriting.py --steps 7000 --lr 1e-2 --checkpoint handwriting.checkpoint
+    python data/weights/handwriting.py --steps 7000 --lr 1e-2 --overwrite \\
+        --checkpoint handwriting.checkpoint
 
 `python -m minilib train` is for language models of bytes; this net reads pen strokes, and has a
 command of its own.
@@ -48,7 +49,9 @@ def main():
     parser.add_argument("--device")
     parser.add_argument("--checkpoint")
     parser.add_argument("--out", default=pathlib.Path(__file__).with_suffix(".safetensors"))
+    parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args()
+    weights.refuse_taken(options.out, options.overwrite)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     torch.manual_seed(options.seed)
     device = minilib.device(options.device)

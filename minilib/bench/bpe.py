@@ -8,8 +8,9 @@ import os
 import time
 
 from minilib.lab import data
-from minilib.naive import tokenizer as files
-from minilib.naive.bpe import GPT2, PATTERNS
+from minilib.naive.bpe import GPT2
+from minilib.naive.pretokenizer import PATTERNS
+from minilib.spelling import from_letters
 from minilib.tokenizer import Tokenizer
 
 
@@ -72,7 +73,7 @@ def _assert_same_merges(plays, size):
         assert tokens == Tokenizer.train(plays, size).tokens
     if peer("tokenizers"):
         merges = json.loads(train_tokenizers(plays, size).to_str())["model"]["merges"]
-        merges = [tuple(map(files.from_letters, pair)) for pair in merges]
+        merges = [tuple(map(from_letters, pair)) for pair in merges]
         assert merges == Tokenizer.train(plays, size, alphabet=GPT2).merges
 
 

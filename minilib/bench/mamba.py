@@ -2,7 +2,7 @@
 
 import torch
 
-from minilib.lab.measure import peak_bytes, seconds
+from minilib.lab.measure import peak_bytes, seconds, seconds_in_turn
 from minilib.mamba import Mixer, selective_scan
 
 try:
@@ -17,7 +17,10 @@ except ImportError:
 
 
 def bench(device):
-    """The selective scan, forward and backward: batch 2, D 256, N 16. Then the whole block."""
+    """The selective scan, forward and backward: batch 2, D 256, N 16. Then the whole block.
+
+    Time is processor time, the least of several calls of ours and the peers in turn.
+    """
     ways = {
         "ours": lambda *inputs: selective_scan(*inputs)[0],
         "loop over unbind": _loop,
@@ -31,9 +34,7 @@ def bench(device):
         x, dt, A, B, C, D, h = (torch.randn(shape, device=device) for shape in shapes)
         inputs = [t.requires_grad_() for t in (x, dt.abs() / 10, -A.abs(), B, C, D, h)]
         runs = {name: way and _with_backward(way, inputs, 6) for name, way in ways.items()}
-        repeats = 8 if L < 4096 else 3
-        times = {name: run and seconds(run, repeats, device) for name, run in runs.items()}
-        yield f"time, {L:,} steps", times
+        yield f"time, {L:,} steps", seconds_in_turn(runs, 4 if L < 4096 else 3, device)
         memory = {name: run and peak_bytes(run, device) for name, run in runs.items()}
         yield f"peak memory, {L:,} steps", memory
     yield from _bench_block(device)
@@ -55,8 +56,7 @@ def _bench_block(device):
         peer.load_state_dict(block.state_dict())
         theirs = lambda: peer(u).sum().backward()
     runs = {"ours": ours, "transformers' loop": theirs}
-    times = {name: run and seconds(run, 3, device) for name, run in runs.items()}
-    yield "block of width 128, time, 256 steps", times
+    yield "block of width 128, time, 256 steps", seconds_in_turn(runs, 3, device)
 
 
 def _bench_against_a_copy(device, dtype):

@@ -1,7 +1,8 @@
 """Encoding beside peers."""
 
 from minilib.bench.bpe import peer, race, texts, train_sentencepiece, train_tokenizers
-from minilib.naive.bpe import GPT2, PATTERNS
+from minilib.naive.bpe import GPT2
+from minilib.naive.pretokenizer import PATTERNS
 from minilib.tokenizer import Tokenizer
 
 

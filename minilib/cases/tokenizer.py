@@ -1,22 +1,29 @@
 """What the definitions of tokenizer and their twins are tried on."""
 
 from minilib.naive import bpe, tokenizer
+from minilib.naive.pretokenizer import PATTERNS
 
 _TEXT = "The cat sat on the mat;\n\n the cat's hat, that's 1603 flat. Ça 字\r\n" * 2
 _BYTES = [bytes([byte]) for byte in bpe.RAW]
 
 
 def train(rng):
-    """Nothing; bytes that are no UTF-8; texts that end in blanks; more room than merges; each
-    pattern, tie, alphabet, with fewer merges than there are pairs, so that their number shows."""
+    """Nothing; bytes that are no UTF-8; texts that end in blanks; special tokens that stand in the
+    text, where documents end; more room than merges; each pattern, tie, alphabet, with fewer merges
+    than there are pairs, so that their number shows."""
     yield "", 260
     yield b"ab\xff\xfeab\xc3", 262
     yield ["a\n\n", b"b\n\n", ""], 258  # \n\n is a piece where a text ends, not before a letter
     yield "a\n\nb\n\nb", 258
     yield ["a", "a", "cd"], 257  # aa is no piece
+    how = ["gpt2", "smallest", bpe.RAW]
+    yield "<s>a<s>ab<s>c", 262, *how, ["<s>"]  # <s> teaches nothing, and a ab are no neighbours
+    yield ["a\n\n<s>b", b"b\n\n<s>"], 262, *how, ["<s>"]  # \n\n is a piece where a text ends
+    yield "ENDababENDcdcdENDxyENDxy", 300, *how, ["END"]  # marks of letters stick to words
+    yield ["ENDEabENDEabEN", "Dab"], 300, *how, ["END", "ENDE"]  # whole ones, the longer first
     yield "aaaa", 300, "gpt2", "smallest", bpe.RAW, ["<s>", "</s>"]  # more room than merges
-    for pattern in (*bpe.PATTERNS, r"\p{L}+|x"):
-        for tie in ("smallest", "first"):
+    for pattern in (*PATTERNS, r"\p{L}+|x"):
+        for tie in ("smallest", "first", "largest"):
             for alphabet in (bpe.RAW, bpe.GPT2):
                 yield _TEXT, 278, pattern, tie, alphabet, ["<s>", "</s>"]
 

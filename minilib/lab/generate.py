@@ -1,8 +1,10 @@
 """Let a language model write."""
 
+import operator
+
 import torch
 
-from minilib.lab.data import Bytes
+from minilib.lab.ids import Bytes, check_vocabulary, encode
 from minilib.language_model import LanguageModel, sample
 
 
@@ -24,19 +26,32 @@ def generate(
     temperature  1 samples from the model, below 1 plays safe, 0 always takes the likeliest symbol
     top_k, top_p sample from the k likeliest symbols, from the likeliest ones of mass p
     seed         the same seed writes the same text
+    tokenizer    encode(text) -> ids and decode(ids) -> bytes or str; default: bytes themselves
+    Symbols are drawn in float64 on the CPU, whatever the model's device.
+    Raises ValueError for an empty prompt, a tokenizer whose vocab_size is not the model's, settings
+    out of range, and logits with nan or +inf; TypeError for a prompt that is no text.
     """
     tokenizer = tokenizer or Bytes()
-    ids = list(tokenizer.encode(prompt))
+    ids = encode(tokenizer, prompt, "prompt").tolist()
     if not ids:
         raise ValueError("prompt must have at least one symbol, got an empty one")
     if length < 0:
         raise ValueError(f"length must be 0 or more, got {length}")
+    check_vocabulary(model, tokenizer)
     device = next(iter([*model.parameters(), *model.buffers()]), torch.empty(0)).device
-    noise = torch.rand(length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    noise = torch.rand(length, generator=_generator(seed), dtype=torch.float64)
     logits, state = model.extend(torch.tensor([ids], device=device), model.init_state(1))
     logits = logits[:, -1]
     for u in noise:
-        symbol = sample(logits.double(), u.to(device)[None], temperature, top_k, top_p)
+        symbol = sample(logits.cpu().double(), u[None], temperature, top_k, top_p)
         ids.append(int(symbol))
-        logits, state = model.step(symbol, state)
-    return tokenizer.decode(ids)
+        logits, state = model.step(symbol.to(device), state)
+    written = getattr(tokenizer, "decode_bytes", tokenizer.decode)(ids)  # tiktoken's name
+    return written.encode() if isinstance(written, str) else written
+
+
+def _generator(seed):
+    try:
+        return torch.Generator().manual_seed(operator.index(seed))
+    except (TypeError, ValueError, RuntimeError):  # the last two are torch's, by its version
+        raise ValueError(f"seed must be an integer in [-2^63, 2^64), got {seed!r}") from None

@@ -26,6 +26,36 @@ def seconds(
     return min(taken[1:])
 
 
+def seconds_in_turn(
+    functions: dict[str, Callable[[], Any] | None],
+    repeats: int = 5,
+    device: str | torch.device | None = None,
+) -> dict[str, float | None]:
+    """For each function the least of `repeats` calls, each right after one that warms up.
+
+    They take turns (first, second, first, second, …), so that what slows the machine down for a
+    while slows all of them. The call that warms up finds caches and memory as another function left
+    them, the one that counts as this one did. None, for a function that is missing, stays None.
+    On a CPU it is processor time of this process, all its threads together: waiting while another
+    program has the processor does not count. On a GPU it is time on the clock until the GPU is
+    done.
+    """
+    on_gpu = device is not None and torch.device(device).type == "cuda"
+    clock = time.perf_counter if on_gpu else time.process_time
+    taken = {name: [] for name, function in functions.items() if function}
+    for _ in range(repeats):
+        for name, calls in taken.items():
+            functions[name]()
+            if on_gpu:
+                torch.cuda.synchronize()
+            start = clock()
+            functions[name]()
+            if on_gpu:
+                torch.cuda.synchronize()
+            calls.append(clock() - start)
+    return {name: min(taken[name]) if name in taken else None for name in functions}
+
+
 def peak_bytes(function: Callable[[], Any], device: str | torch.device | None = None) -> int:
     """How far the memory held by tensors rises while `function()` runs, its result included.
 

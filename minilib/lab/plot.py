@@ -48,7 +48,7 @@ def curves(
         style = {
             "color": COLOURS[i % 8],
             "linestyle": DASHES[i % 4],
-            "marker": MARKERS[i % 8] if markers else None,
+            "marker": MARKERS[i % 8] if markers or len(xs) == 1 else None,
             "markersize": 4,
         }
         axes.plot(xs, ys, **style)

@@ -1,19 +1,21 @@
 """One training loop for every model: `fit`."""
 
-import contextlib
 import math
 import os
-import pathlib
-import pickle
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as distributed
 from torch import Tensor, nn
 from tqdm import tqdm
+
+import minilib
+from minilib.compare import leaves_of
+from minilib.lab import checkpoint as files
+from minilib.lab.parallel import Engine, team
+from minilib.lab.surroundings import Interrupt, own_torch, seed_all
 
 
 class History:
@@ -22,7 +24,10 @@ class History:
     loss        loss[k] is of step k, in nats per symbol
     validation  a list of (steps done, value)
     seconds     that it took, over all interruptions
+    stopped     whether Ctrl-C was pressed, which ends it
     """
+
+    stopped = False
 
     def __init__(self, loss=(), validation=(), seconds: float = 0.0):
         self.loss, self.validation, self.seconds = list(loss), list(map(tuple, validation)), seconds
@@ -30,10 +35,12 @@ class History:
     def plot(self, title: str = "Training", label: str = "train"):
         """Loss against steps, each point the mean of a fiftieth of the run, and validation.
 
-        Returns the axes.
+        Returns the axes. Raises ValueError if no step was done.
         """
         from minilib.lab import plot
 
+        if not self.loss:
+            raise ValueError("there is nothing to plot: no step has been done")
         width = max(1, len(self.loss) // 50)
         loss = torch.tensor(self.loss).unfold(0, width, width).mean(-1) / math.log(2)
         curves = {label: (torch.arange(len(loss)) * width + width / 2, loss)}
@@ -63,6 +70,9 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     seed: int = 0,
     progress: bool = True,
+    accumulate: int = 1,
+    shard: bool = False,
+    log: str | os.PathLike | None = None,
 ) -> History:
     """Train in place: AdamW, linear warm-up then cosine to zero, clipped gradients.
 
@@ -72,76 +82,188 @@ def fit(
     steps, lr   number of optimiser steps, peak learning rate; warmup is a fraction of the steps
     loss        function (model, batch) -> mean over the batch's rows; default: next symbol, in nats
     validate    function of the model -> a number, called every `every` steps and at the end
-    checkpoint  a file, written every `every` steps (default: ten times a run). If it is there,
-                training goes on from it and ends as if it had never stopped: to the bit on a CPU
-    seed        of dropout and whatever else draws random numbers in the model. The numbers that
-                torch draws after fit are the ones that it would have drawn without
+    checkpoint  a file, written every `every` steps (default: ten times a run), before `validate` is
+                called. If it is there, training goes on from it and ends as if it had never
+                stopped: to the bit on a CPU. What changes the result must be as it was, but for
+                `steps`: with more of them a run goes on at the rate that they give to the step
+                where it stands, which is not what a run planned so from the start would have done
+    seed        of dropout and of whatever else draws random numbers in the model, in batches or in
+                validate: those of a step depend on seed, step and process alone. Afterwards the
+                generators of torch, NumPy and Python are as they were before
+    accumulate  each batch is taken in so many parts, one after the other, with less memory. Their
+                gradients add up to the whole batch's but for rounding (and dropout's masks)
+    log         a file that gains a JSON line a step: step, loss, lr, seconds since the start,
+                symbols_per_second (rows times length of the batch's first tensor)
     returns     a History
 
-    It trains even where the caller has switched gradients off. Under torchrun the same call trains
-    data-parallel: each process takes its share of the rows of every batch and the gradients are
-    averaged; the first process alone prints and writes.
-    Raises ValueError for impossible settings, a model with nothing to train, a loss that is not
-    finite, and a checkpoint that is damaged or belongs to another model or run.
+    It trains even where the caller has switched gradients off. Ctrl-C ends it after the step under
+    way: the state is saved and the history so far returned; a second one ends that step, too.
+
+    Under torchrun the same call trains data-parallel: each process takes its share of the rows of
+    every batch; the first process alone prints and writes; all must see the checkpoint. With
+    shard=True each holds a piece of parameters, gradients and optimiser only, on its GPU if it has
+    one, so that a model fits that does not fit one: leave the model on the CPU, where it has
+    the trained numbers when fit returns. Checkpoints are the same, whoever wrote them.
+    Raises ValueError for impossible settings, a model with nothing to train, files that cannot be
+    written, a checkpoint that is damaged or of another run, and a loss or gradient that is not
+    finite: that step is not taken. Raises OSError if a disk is full.
     """
-    if steps < 1 or not lr > 0:
-        raise ValueError(f"steps must be at least 1 and lr positive, got {steps} and {lr}")
+    every = every or max(1, steps // 10)
+    where = _checked(model, steps, lr, warmup, clip, every, accumulate, shard)
+    for name, path in {"checkpoint": checkpoint, "log": log}.items():
+        if path and int(os.environ.get("RANK", 0)) == 0:
+            files.refuse_unwritable(path, name)
+    settings = {"lr": lr, "warmup": warmup, "clip": clip}
+    settings |= {"weight_decay": weight_decay, "seed": seed}
+    run = {"steps": steps, "identity": checkpoint and files.identity(model, loss, settings)}
+    draw = lambda step: (seed_all(where, seed, step), batches(step))[1]
+    with own_torch(where), team(where) as (rank, world), Interrupt() as interrupt:
+        saved = files.resume(checkpoint, run, draw, model) if checkpoint else {}
+        history = History(**saved.get("history", {}))
+        begin = len(history.loss)
+        engine = Engine(model, rank, world, shard, where, lr=lr, weight_decay=weight_decay)
+        engine.restore(saved.get("optimizer"), begin)
+        engine.model.train()
+        keeper = _Keeper(engine, history, run, checkpoint, validate, every, seed)
+        shown = progress and rank == 0 and begin < steps
+        log_of_steps = files.log_of_steps(log if rank == 0 else None, begin)
+        with log_of_steps as note, _progress_bar(steps, begin, shown) as bar:
+            try:
+                keeper.score()  # what was saved and not scored any more
+                for step in range(begin, steps):
+                    started = time.perf_counter()
+                    batch, rate = draw(step), lr * _schedule(step, steps, warmup)
+                    seed_all(where, seed, step, rank)
+                    value, norm = engine.gradients(loss, batch, accumulate, clip)
+                    if problem := _problem(value, norm, step, lr):
+                        keeper.problem = problem
+                        break
+                    with interrupt.later():
+                        engine.take_step(rate)
+                        history.loss.append(value)
+                    note(step=step, loss=value, lr=rate, **keeper.pace(batch, started))
+                    bar.update()
+                    bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+                    keeper.save_and_score()
+                    if engine.sum(interrupt.asked) > 0:
+                        keeper.stopped = True
+                        break
+            except KeyboardInterrupt:  # a second Ctrl-C, or raised by a function of the caller's
+                if world > 1:  # the others are in the middle of a step
+                    raise
+                keeper.stopped = True
+            finally:
+                model.eval()
+        keeper.end(begin)
+    return history
+
+
+class _Keeper:
+    """Saves a run and scores it, in this order, so that no score can cost the run."""
+
+    def __init__(self, engine, history, run, path, validate, every, seed):
+        self.engine, self.history, self.run, self.path = engine, history, run, path
+        self.validate, self.every, self.seed = validate, every, seed
+        self.saved, self.stopped, self.problem = len(history.loss), False, None
+        self.started = time.perf_counter() - history.seconds
+
+    @property
+    def done(self):
+        return len(self.history.loss)
+
+    @property
+    def due(self):
+        return self.done > 0 and (self.done % self.every == 0 or self.done == self.run["steps"])
+
+    def save_and_score(self):
+        if self.due:
+            self.save()
+            self.score()
+
+    def save(self):
+        if not self.engine.finite():
+            raise ValueError(
+                f"parameters must stay finite; after step {self.done - 1} they are not, nor saved"
+            )
+        self.history.seconds = time.perf_counter() - self.started
+        if self.path:
+            state = self.engine.state()
+            if self.engine.rank == 0:
+                files.save(self.path, self.run, vars(self.history), *state)
+            self.saved = self.done
+
+    def score(self):
+        """Validate, if that is due and not done."""
+        if self.validate and self.due and self.done not in dict(self.history.validation):
+            seed_all(self.engine.device, self.seed, self.done, "validation")
+            self.history.validation.append((self.done, self.engine.score(self.validate)))
+            if self.done == self.run["steps"]:  # no later save would hold it
+                self.save()
+
+    def pace(self, batch, started):
+        """Seconds of the run so far, and symbols per second of the step that started then."""
+        now = time.perf_counter()
+        symbols = leaves_of(batch)[0][1].shape[:2].numel()
+        pace = round(symbols / (now - started))
+        return {"seconds": round(now - self.started, 3), "symbols_per_second": pace}
+
+    def end(self, begin):
+        """After the last step, or the last for now: save, hand the model back, say how it ended."""
+        self.history.seconds = time.perf_counter() - self.started
+        if self.stopped and self.done > self.saved:
+            self.save()
+        self.engine.collect()
+        name = f"checkpoint {str(self.path)!r}"
+        kept = (
+            f"{name} holds {self.saved} steps" if self.path and self.saved else "nothing is saved"
+        )
+        if self.problem:
+            raise ValueError(f"{self.problem}; {kept}")
+        steps, first = self.run["steps"], self.engine.rank == 0
+        if self.stopped and first:
+            print(f"stopped after step {self.done} of {steps}: {kept}")
+        if begin == steps and first:
+            print(f"nothing is left to do: {name} has all {steps} steps")
+        self.history.stopped = self.stopped
+
+
+def _checked(model, steps, lr, warmup, clip, every, accumulate, shard):
+    """The device to train on. Raises ValueError for settings that make no sense."""
+    if steps < 1 or not 0 < lr <= 1e30:  # a larger step would overflow half way
+        raise ValueError(
+            f"steps must be at least 1 and lr positive, at most 1e30, got {steps} and {lr}"
+        )
+    if not 0 <= warmup <= 1 or not clip > 0:
+        raise ValueError(f"warmup must lie in [0, 1], clip be positive, got {warmup} and {clip}")
+    if every < 1 or accumulate < 1:
+        raise ValueError(f"every and accumulate must be at least 1, got {every} and {accumulate}")
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError(
             f"model must have parameters that require gradients, {type(model).__name__} has none"
         )
-    every = every or max(1, steps // 10)
-    where = parameters[0].device
-    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
-    run = {"model": type(model).__name__, "steps": steps, "lr": lr, "seed": seed}
-    with _own_torch(seed, where), _group(where) as (rank, world):
-        begin, history = _resume(checkpoint, run, model, optimizer)
-        _broadcast(model, world)
-        model.train()
-        started = time.perf_counter() - history.seconds
-        bar = _progress_bar(steps, begin, shown=progress and rank == 0)
-        for step in range(begin, steps):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * _schedule(step, steps, warmup)
-            batch, share = _share(batches(step), rank, world, where)
-            value = loss(model, batch) * share
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            value = _average(value.detach(), parameters, world)
-            _refuse_infinite(value, step, lr)
-            nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-            history.loss.append(value)
-            bar.update()
-            bar.set_postfix(loss=f"{value:.3f}", refresh=False)
-            done = step + 1
-            if done % every == 0 or done == steps:
-                if validate:
-                    history.validation.append((done, _validated(model, validate)))
-                history.seconds = time.perf_counter() - started
-                if checkpoint and rank == 0:
-                    _save(checkpoint, run, done, history, model, optimizer)
-        bar.close()
-    history.seconds = time.perf_counter() - started
-    model.eval()
-    return history
-
-
-@contextlib.contextmanager
-def _own_torch(seed, device):
-    """Gradients on and random numbers from `seed`; afterwards all is as the caller had set it."""
-    gpus = [device] if device.type == "cuda" else []
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(gpus):
-        torch.manual_seed(seed)
-        yield
-
-
-def _refuse_infinite(value, step, lr):
-    if not math.isfinite(value):
+    if shard and int(os.environ.get("WORLD_SIZE", 1)) == 1:
         raise ValueError(
-            f"loss must stay finite, got {value} at step {step}: try a smaller lr than {lr}"
+            "shard=True needs several processes: start the script with torchrun, e.g. "
+            "torchrun --nproc-per-node=2 script.py"
         )
+    where = parameters[0].device
+    if shard and where.type == "cpu":
+        where = minilib.device()
+    if shard and where.type == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise ValueError(f"shard=True on a CPU needs a newer torch than {torch.__version__}")
+    return where
+
+
+def _problem(value, norm, step, lr):
+    """What is wrong with a step that must not be taken, or None."""
+    for what, number in {"loss": value, "norm of the gradient": norm}.items():
+        if not math.isfinite(number):
+            return (
+                f"{what} must stay finite, got {number} at step {step}, which is not taken: "
+                f"try a smaller lr than {lr}"
+            )
+    return None
 
 
 def _progress_bar(steps, begin, shown):
@@ -156,136 +278,9 @@ def _progress_bar(steps, begin, shown):
     )
 
 
-def _validated(model, validate):
-    """The model's score, which must not change what training draws."""
-    random = torch.get_rng_state()
-    model.eval()
-    value = float(validate(model))
-    model.train()
-    torch.set_rng_state(random)
-    return value
-
-
 def _schedule(step, steps, warmup):
     """Factor on the learning rate: a rise over `warmup` of the steps, then half a cosine to 0."""
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step + 1 - rise) / max(1, steps - rise)))
-
-
-# -- data-parallel ---------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _group(device):
-    """(rank, world size), joining the process group of torchrun for as long as training lasts."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield 0, 1
-        return
-    mine = not distributed.is_initialized()
-    if mine:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield distributed.get_rank(), distributed.get_world_size()
-    finally:
-        if mine:
-            distributed.destroy_process_group()
-
-
-def _broadcast(model, world):
-    """Every process starts from the first one's numbers."""
-    if world > 1:
-        for p in [*model.parameters(), *model.buffers()]:
-            distributed.broadcast(p.data, 0)
-
-
-def _share(batch, rank, world, device):
-    """This process's rows of a batch, and the factor that makes a sum over processes the mean."""
-    if isinstance(batch, torch.Tensor):
-        if len(batch) < world:
-            raise ValueError(
-                f"a batch must have a row for each of {world} processes, got {len(batch)}"
-            )
-        part = batch[rank::world].to(device)
-        return part, len(part) / len(batch)
-    parts = [_share(item, rank, world, device) for item in batch]
-    return type(batch)(part for part, _ in parts), parts[0][1]
-
-
-def _average(value, parameters, world):
-    """Sum loss and gradients over the processes; returns the loss as a number."""
-    if world > 1:
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-        flat = torch.cat(
-            [value.reshape(1).to(gradients[0].dtype), *[g.flatten() for g in gradients]]
-        )
-        distributed.all_reduce(flat)
-        value, rest = flat[0], flat[1:]
-        for p, g in zip(parameters, rest.split([p.numel() for p in parameters]), strict=True):
-            p.grad = g.view_as(p)
-    return float(value)
-
-
-# -- checkpoints -----------------------------------------------------------------------------------
-
-
-def write_whole(path: str | os.PathLike, write: Callable[[pathlib.Path], Any]) -> None:
-    """Write a file by `write(temporary path)`, then rename it into place.
-
-    Readers see the old file or the new, never half of one.
-    """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _save(path, run, step, history, model, optimizer):
-    content = {"run": run, "step": step, "history": vars(history), "random": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        content["random_cuda"] = torch.cuda.get_rng_state_all()
-    content |= {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    write_whole(path, lambda temporary: torch.save(content, temporary))
-
-
-def _resume(path, run, model, optimizer):
-    """Bring model and optimiser to a checkpoint's state, if there is one: (steps done, history)."""
-    if not (path and pathlib.Path(path).exists()):
-        return 0, History()
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        saved, state = content["run"], content["model"]
-    except (RuntimeError, EOFError, KeyError, TypeError, OSError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"checkpoint {str(path)!r} is damaged or not a checkpoint of fit "
-            f"({type(error).__name__}): delete it to start over"
-        ) from None
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    if saved["model"] != run["model"] or shapes != wanted:
-        raise ValueError(
-            f"checkpoint {str(path)!r} is of another model: "
-            f"{saved['model']} {_first_difference(shapes, wanted)}"
-        )
-    if saved != run:
-        raise ValueError(
-            f"checkpoint {str(path)!r} is of another run: it has {saved}, this one {run}"
-        )
-    model.load_state_dict(state)
-    optimizer.load_state_dict(content["optimizer"])
-    torch.set_rng_state(content["random"])
-    if torch.cuda.is_available() and "random_cuda" in content:
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    return content["step"], History(**content["history"])
-
-
-def _first_difference(saved, wanted):
-    for name in [*saved, *wanted]:
-        if saved.get(name) != wanted.get(name):
-            return f"has {name} of shape {saved.get(name)}, this model {wanted.get(name)}"
-    return "has the same parameters"

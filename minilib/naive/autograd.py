@@ -222,7 +222,7 @@ def concat(*parts, axis=-1):
 
 @operation
 def part(x, index):
-    """x[index], any index of NumPy's. What was taken twice gets both gradients, what was not none."""
+    """x[index], any index of NumPy's. What is taken twice gets both gradients."""
 
     def vjp(g):
         dx = np.zeros(x.shape)

@@ -1,19 +1,16 @@
-"""Byte-pair encoding, the definition: learn merges, encode with them, cut text into pieces.
+"""Byte-pair encoding, the definition: learn merges and encode with them.
 
 Sources: Gage 1994 (compression); Sennrich, Haddow & Birch 2016 (arXiv:1508.07909), algorithm 1;
 the GPT-2 report 2019 (bytes).
 
     word        meaning
-    piece       what the pattern cuts out of the text; no merge crosses its ends
+    piece       what minilib.naive.pretokenizer cuts out of the text; no merge crosses its ends
     token       an entry of the vocabulary: a string of bytes
     merge       two tokens that become one; its rank is its place in the list, 0 learned first
     alphabet    the 256 bytes in the order of their ids
 """
 
-import functools
 import itertools
-import re
-import unicodedata
 from collections import Counter
 
 RAW = bytes(range(256))  # byte b has id b
@@ -40,8 +37,9 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
 
     pieces    list of byte strings in the order of the text, or {piece: how often}
     merges    how many to learn; fewer come back if no pair is left
-    tie       of equally frequent pairs take the "smallest" (left id, right id), or the
-              "first" one met in the text
+    tie       of equally frequent pairs take the "smallest" (left id, right id), the
+              "first" one met in the text, or the "largest" (left, right) by the tokens'
+              bytes, as CS336 does
     alphabet  the bytes in the order of their ids: it decides ties by ids
     returns   [(left id, right id)]; merge k makes id 256 + k
     Neighbours are counted inside pieces. Overlapping pairs all count: a a a holds two.
@@ -59,7 +57,13 @@ def train(pieces, merges, tie="smallest", alphabet=RAW):
             break
         most = max(counts.values())
         best = [pair for pair, count in counts.items() if count == most]  # as met
-        pair = min(best) if tie == "smallest" else best[0]
+        if tie == "smallest":
+            pair = min(best)
+        elif tie == "first":
+            pair = best[0]
+        else:
+            tokens = vocabulary(learned, alphabet)
+            pair = max(best, key=lambda pair: (tokens[pair[0]], tokens[pair[1]]))
         new = 256 + len(learned)
         words = [(merge(symbols, pair, new), times) for symbols, times in words]
         learned.append(pair)
@@ -154,102 +158,3 @@ def merges_of(tokens):
             merges.append(tuple(parts))
         ranks[token] = k
     return merges
-
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_BEFORE = r"[^\r\n\p{L}\p{N}]?"  # any one character may precede letters
-_BLANKS = r"\s+(?!\S)|\s+"  # the last blank before a word is left to the word
-PATTERNS = {
-    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|" + _BLANKS,
-    "cl100k": (
-        rf"'(?i:[sdmt]|ll|ve|re)|{_BEFORE}\p{{L}}+"
-        r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|" + _BLANKS
-    ),
-    "tekken": (
-        f"{_BEFORE}{_UPPER}*{_LOWER}+|{_BEFORE}{_UPPER}+{_LOWER}*"
-        r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|" + _BLANKS
-    ),
-}
-
-
-def pretokenize(text, pattern):
-    """The pieces of a text (str): a pattern's matches from left to right, and what lies between."""
-    pieces, end = [], 0
-    for match in re.finditer(translate(pattern), text):
-        if match[0]:  # a match of nothing cuts nothing
-            pieces += [text[end : match.start()], match[0]]
-            end = match.end()
-    pieces.append(text[end:])
-    return [piece for piece in pieces if piece]
-
-
-# Python's `re` does not know the classes of Unicode that these patterns name, so the rest of this
-# file is a small compiler: it writes each class as the ranges of its characters.
-
-END = 0x110000  # one past the last code point
-
-
-def translate(pattern, stop=END):
-    r"""A pattern with Unicode's classes, \p{L} \pL \P{N} \s \S, in ranges that `re` understands.
-
-    stop     code points from here on may be left out: 128 gives a small pattern, for ASCII alone
-    Also: $ means the end of the text, as in the engines the patterns were written for, and not
-    "or before a last newline". The classes are those of this Python's Unicode tables.
-    Raises ValueError for an unknown class.
-    """
-    out, in_set = [], False
-    for part in re.findall(r"\\[pP]\{\w+\}|\\[pP]\w|\\.|.", pattern, flags=re.S):
-        if part[0] == "\\" and part[1:2] in ("p", "P", "s", "S"):
-            out.append(_class(part, in_set, stop))
-        else:
-            in_set = part == "[" or (in_set and part != "]")
-            out.append(r"\Z" if part == "$" and not in_set else part)
-    return "".join(out)
-
-
-def _class(part, in_set, stop):
-    r"""Of a class such as \p{Lu} the ranges A-Z…, inside a set as they are, else in brackets."""
-    white = part[1] in "sS"
-    members = _white_space() if white else _members(part[2:].strip("{}"))
-    if not members:
-        raise ValueError(f"pattern must use known classes, got {part!r}")
-    negated = part[1] in "SP"
-    if negated and in_set:
-        members = _gaps(members)
-    ranges = [f"\\U{a:08x}-\\U{min(b, stop - 1):08x}" for a, b in members if a < stop]
-    ranges = "".join(ranges) or f"\\U{stop:08x}"  # none: a character that no text here has
-    return ranges if in_set else f"[{'^' * negated}{ranges}]"
-
-
-@functools.cache
-def _members(name):
-    """The runs (first, last) of a class: of a category such as Lu, or of all that begin with L."""
-    if not name:
-        return []
-    return [(first, last) for category, first, last in _runs() if category.startswith(name)]
-
-
-def _white_space():
-    """Unicode's white space. The \\s of `re` also takes U+001C to U+001F."""
-    return sorted([(0x09, 0x0D), (0x85, 0x85), *_members("Z")])
-
-
-def _gaps(runs):
-    """The runs between these runs."""
-    firsts, lasts = [first for first, _ in runs], [last for _, last in runs]
-    between = zip([-1, *lasts], [*firsts, END], strict=True)
-    return [(last + 1, first - 1) for last, first in between if last + 1 < first]
-
-
-@functools.cache
-def _runs():
-    """The code points in runs of one category: [('Cc', 0, 0x1f), ('Zs', 0x20, 0x20), …]."""
-    runs, first = [], 0
-    for category, group in itertools.groupby(map(unicodedata.category, map(chr, range(END)))):
-        end = first + sum(1 for _ in group)
-        runs.append((category, first, end - 1))
-        first = end
-    return runs
