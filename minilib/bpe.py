@@ -254,13 +254,9 @@ class Joiner:
 
     def __init__(self, tokens, merges=None):
         self.tokens = list(dict.fromkeys([*(bytes([byte]) for byte in RAW), *tokens]))
-        number = {token: n for n, token in enumerate(self.tokens)}
+        self.number = number = {token: n for n, token in enumerate(self.tokens)}
         if merges is None:
-            self.number, self.sorted, self.made = (
-                number,
-                sorted(number),
-                list(range(256, len(number))),
-            )
+            self.sorted, self.made = sorted(number), list(range(256, len(number)))
             self.rows = [functools.partial(self._first, left) for left in range(len(number))]
             return
         self.made, rows = [number[left + right] for left, right in merges], {}

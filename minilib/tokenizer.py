@@ -6,8 +6,11 @@ other than byte-level BPE.
 
 import itertools
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
 
 from minilib import bpe, texts, twin, vocabulary
 from minilib.bpe import RAW
@@ -56,7 +59,7 @@ class Tokenizer:
         for mark, i in self.specials.items():  # of two with one id, the first
             self._bytes.setdefault(i, mark.encode())
         self._joiner = bpe.Joiner(self.tokens, self.merges)
-        self._id_of_number = [self._id[token] for token in self._joiner.tokens]
+        self._id_of_number = np.array([self._id[token] for token in self._joiner.tokens], object)
         self._cut, self._known, self._room = cutter(self.pattern), {}, _ROOM
 
     def _check(self):
@@ -214,26 +217,25 @@ class Tokenizer:
         """
         if self._room < 0:
             self._known, self._room = {}, _ROOM
-        known, join, id_of_number = self._known, self._joiner.join, self._id_of_number.__getitem__
+        known, join, number = self._known, self._joiner.join, self._joiner.number
         found = list(map(known.get, parts))
         for i in () if all(found) else [i for i, ids in enumerate(found) if ids is None]:
             part = parts[i]
             if part in known:  # by now: it stands here twice
                 found[i] = known[part]
                 continue
-            ids = ()
+            ids = b""
             for piece in cut(part):
                 if (some := known.get(piece)) is None:
                     raw = texts.raw(piece)
-                    if self.whole and raw in self._id:
-                        some = (self._id[raw],)
-                    else:
-                        some = tuple(map(id_of_number, join(raw)))
+                    whole = self.whole and raw in number
+                    some = array("I", [number[raw]] if whole else join(raw)).tobytes()
                     known[piece] = some
                 ids += some
             known[part] = found[i] = ids
             self._room -= len(part)
-        return itertools.chain.from_iterable(found)
+        numbers = np.frombuffer(b"".join(found), np.uintc)
+        return self._id_of_number[numbers].tolist()
 
     def decode(self, ids: Iterable[int], errors: str | None = None) -> bytes | str:
         """ids -> bytes; with errors="replace" or "strict" a str, as bytes.decode makes it.

@@ -196,6 +196,31 @@ def test_the_pace_passes_over_a_length_that_is_dear_to_check():
     assert gammas[20:].count(2) > 60
 
 
+def test_what_was_saved_must_pay_for_what_the_draft_has_to_read():
+    pace = Pace()
+    p, q = torch.tensor([[[1.0, 0]]] * 2), torch.tensor([[[0.5, 0.5]], [[1.0, 0]]])
+    pace.compared(p, q)  # both rows agree half of the time
+    for gamma in [0, 0, 1, 1] + [0] * 200:  # half a second saved; a draft loses a tenth
+        pace.took(gamma, 0.6 * gamma, 1.0)
+    assert (pace.gamma(), pace.gamma(behind=0.2), pace.gamma(behind=0.6)) == (1, 1, 0)
+
+
+def test_a_draft_that_starts_slowly_has_a_second_try():
+    pace = Pace()
+    for gamma, drafting, then in [(0, 0, 0), (0, 0, 1), (1, 50.0, 1), (1, 50.0, 0)]:
+        pace.took(gamma, drafting, 1.0)
+        assert pace.gamma() == then
+
+
+def test_alpha_is_the_mean_of_few_and_forgets_many():
+    pace, one, other = Pace(), torch.eye(2)[None, :1], torch.eye(2)[None, 1:]
+    pace.compared(one.expand(1, 4, 2), torch.cat([one, other.expand(1, 3, 2)], 1))
+    assert pace.alpha == pytest.approx(1 / 4)
+    pace.compared(one.expand(1, 500, 2), other.expand(1, 500, 2))
+    pace.compared(one.expand(1, 64, 2), one.expand(1, 64, 2))
+    assert 0.6 < pace.alpha < 0.66  # 1 - 1 / e
+
+
 def test_acceptance_rate_is_one_minus_total_variation():
     p = torch.tensor([[0.5, 0.3, 0.2], [1, 0, 0]]).double()
     q = torch.tensor([[0.2, 0.3, 0.5], [0, 0, 1]]).double()

@@ -598,6 +598,32 @@ def test_a_draft_that_gets_good_is_found_out(timed):
     assert draft.reads[0] > 50 and max(draft.reads[1:]) == module.REST  # the prompt; after a rest
 
 
+def test_the_pace_is_told_what_both_expected_of_the_text(monkeypatch):
+    """Where the draft rested, from the prompt's first symbol on, and in each drafted round."""
+    plan, told = [0, 0, 0, 2, 0, 0, 1, 0, 1], []
+    gammas = iter(plan)
+    monkeypatch.setattr(module.Pace, "gamma", lambda pace, behind: next(gammas))
+    monkeypatch.setattr(module.Pace, "compared", lambda pace, p, q: told.append((p, q)))
+    target, draft, text = table(0), table(1), torch.tensor([[0, 1, 2, 2], [2, 0, 1, 0]])
+    generator = torch.Generator().manual_seed(2)
+    decoder = module._Paced(target, draft, (1,), {"temperature": 0.6}, generator)
+    decoder.start(text)
+    rested = iter([4 + 2, 2, 1])  # the prompt's last logits are those of the first plain symbol
+    for gamma in plan:
+        end = text.shape[1] - 1  # the logits there are those of the next symbol
+        new, writer, _ = decoder.round()
+        text = torch.cat([text, new], 1)
+        if gamma == 0:
+            assert (writer == BONUS).all() and new.shape == (2, 1)
+            continue
+        examined = min(new.shape[1], gamma)
+        places = [slice(end - next(rested), end), slice(end, end + examined)]
+        for place, found in zip(places, told, strict=True):
+            for model, rows in zip((target, draft), found, strict=True):
+                torch.testing.assert_close(rows, (model(text)[:, place] / 0.6).softmax(-1))
+        told.clear()
+
+
 @pytest.mark.parametrize("prompt,costs", [(1, [1.0, 1.0]), (50, [1.0])])
 def test_a_clock_that_runs_and_a_prompt_are_not_what_a_symbol_takes(prompt, costs, timed):
     timed.clock[0] = 1e9
