@@ -247,9 +247,9 @@ class Joiner:
     merges   [(left token, right token)]: pairs rank in this order, of a pair that is listed twice
              the first counts. None: two may join if together they are a token, and rank like it
 
-    Inside, a token is a number: a byte is its own, other tokens follow in their order; `tokens`
-    lists them. rows[left] is the function (right, default) -> rank of the pair, a dictionary's
-    get; the pair makes the token made[rank].
+    Inside, a token is a number: a byte is its own, other tokens follow in their order. `tokens`
+    lists them, `number` looks them up. rows[left] is the function (right, default) -> rank of the
+    pair, a dictionary's get; the pair makes the token made[rank].
     """
 
     def __init__(self, tokens, merges=None):
