@@ -130,3 +130,19 @@ def test_a_text_in_another_encoding_is_told_how_to_become_utf_8(tmp_path, encodi
 def test_short_texts():
     assert data.shakespeare(path=__file__).train
     assert data._tenths(b"a") == (b"", b"", b"a")
+
+
+def test_a_claim_is_asserted_of_our_text_and_told_of_a_readers_own(tmp_path, capsys):
+    ours = data.Split(b"a", b"b", b"c")
+    ours.claim(True, "a comes first")
+    with pytest.raises(AssertionError, match="a comes last"):
+        ours.claim(False, "a comes last")
+    path = tmp_path / "own.txt"
+    path.write_bytes(b"text")
+    own = data.shakespeare(path=path)
+    own.claim(True, "t comes first")
+    own.claim(False, "t comes last")
+    assert capsys.readouterr().out.splitlines() == [
+        "holds on this text, too: t comes first",
+        "does not hold on this text: t comes last",
+    ]

@@ -31,6 +31,23 @@ def test_tokens_are_shown_escaped_and_with_borders():
         assert part in shown
 
 
+def test_boxes_arrows_and_their_labels_are_drawn():
+    boxes = {"x_t": (0, 0), "×": (1, 0, 1), "×|out": (2, 1)}
+    axes = plot.diagram(boxes, [("x_t", "×"), ("×", "×|out", "keeps", 0.3)], title="A cell")
+    shown = [text.get_text() for text in axes.texts]
+    assert axes.get_title() == "A cell" and shown == ["x_t", "×", "×", "", "", "keeps"]
+    with pytest.raises(KeyError):
+        plot.diagram(boxes, [("x_t", "y")], title="an arrow to nowhere")
+
+
+def test_text_is_shaded_by_value():
+    shown = plot.shaded("a <\n", [0.0, -1.0, 0.5, 1.0], title="t", low="off", high="on")
+    for part in ("<b>t</b>", "&lt;", "↵<br>", "0,114,178,0.80", "213,94,0,0.40", "off", "on"):
+        assert part in shown
+    with pytest.raises(ValueError, match=r"one number a character \(2\), got \(3,\)"):
+        plot.shaded("ab", [1, 2, 3])
+
+
 CELL = """
 from minilib.lab import plot
 plot.bars({"a": 1.0}, y="y", title="t")

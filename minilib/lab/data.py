@@ -36,6 +36,23 @@ class Split(NamedTuple):
     validation: bytes
     test: bytes
 
+    def claim(self, holds: bool, what: str) -> None:
+        """Assert what a lesson says of this text; of your own text, print whether it holds.
+
+        what  the sentence that is claimed
+        Raises AssertionError with it, if it does not hold of the course's text.
+        """
+        if not holds:
+            raise AssertionError(what)
+
+
+class OwnText(Split):
+    """A reader's own text: what was found on the course's text need not hold on it."""
+
+    def claim(self, holds: bool, what: str) -> None:
+        """Print whether a lesson's claim holds on this text, too."""
+        print("holds on this text, too:" if holds else "does not hold on this text:", what)
+
 
 def clean(markdown: str) -> str:
     """A play's mark-up as plain text: SPEAKER: and lines; headings and directions dropped."""
@@ -68,7 +85,7 @@ def shakespeare(by: str = "play", path: str | os.PathLike | None = None) -> Spli
     Raises ValueError for another `by`, and for a file that is unreadable, empty or not UTF-8.
     """
     if path is not None:
-        return Split(*map(bytes, own(path)))
+        return OwnText(*map(bytes, own(path)))
     if by not in ("play", "tenth"):
         raise ValueError(f"by must be 'play' or 'tenth', got {by!r}")
     texts = plays()
@@ -87,7 +104,7 @@ def own(path: str | os.PathLike) -> Split:
     the methods of bytes, and in memory only where they are looked at.
     Raises ValueError for a file that is unreadable, empty or not UTF-8.
     """
-    return Split(*_tenths(_checked(path)))
+    return OwnText(*_tenths(_checked(path)))
 
 
 def read(path: str | os.PathLike) -> bytes:

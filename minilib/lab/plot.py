@@ -148,6 +148,53 @@ def pen(
     return axes
 
 
+def diagram(
+    boxes: dict[str, tuple],
+    arrows: list[tuple],
+    *,
+    title: str,
+    axes: Axes | None = None,
+) -> Axes:
+    """A mechanism as boxes and arrows: a cell with its gates, a graph, who sees whom.
+
+    boxes   {text: (x, y)} or {text: (x, y, colour)}, colour a place in COLOURS; one unit is about
+            an inch. What follows a "|" is not shown: it tells boxes of the same text apart
+    arrows  (from, to), (from, to, label) or (from, to, label, bend): names of boxes; bend 0.3 is
+            an arc to the left of its way, -0.3 to the right
+    """
+    places = np.array([box[:2] for box in boxes.values()], float)
+    margin = np.array([0.7, 0.5])
+    low, high = places.min(0) - margin, places.max(0) + margin
+    axes = _axes(axes, title, "", "", size=high - low + np.array([0, 0.3]))
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes.axis("off")
+    drawn = {}
+    for name, (x, y, *colour) in boxes.items():
+        edge = COLOURS[colour[0]] if colour else "black"
+        frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": edge}
+        style = {"ha": "center", "va": "center", "fontsize": 10, "zorder": 3}
+        drawn[name] = axes.text(x, y, name.partition("|")[0], bbox=frame, **style)
+    axes.figure.canvas.draw()  # boxes know their size now, and arrows stop at their edges
+    for start, end, *more in arrows:
+        label = more[0] if more else ""
+        bend = more[1] if len(more) > 1 else 0.0
+        line = {
+            "arrowstyle": "-|>",
+            "color": "#555555",
+            "connectionstyle": f"arc3,rad={-bend}",
+            "patchA": drawn[start].get_bbox_patch(),
+            "patchB": drawn[end].get_bbox_patch(),
+        }
+        here, there = (np.array(drawn[name].get_position()) for name in (start, end))
+        axes.annotate("", there, here, arrowprops=line)
+        if label:
+            way = there - here
+            middle = (here + there) / 2 + bend / 2 * np.array([-way[1], way[0]])
+            frame = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none"}
+            axes.text(*middle, label, ha="center", va="center", fontsize=8, bbox=frame)
+    return axes
+
+
 def show(alt: str) -> None:
     """Show the open figures, each with a text for readers who do not see it.
 
@@ -201,3 +248,31 @@ def tokens(pieces: list[bytes], title: str = "") -> str:
         )
     head = f"<b>{html.escape(title)}</b><br>" if title else ""
     return _Html(f'<div style="font-family:monospace">{head}{"".join(boxes)}</div>')
+
+
+def shaded(text: str, values, *, title: str = "", low: str = "", high: str = "") -> str:
+    """A text whose characters are coloured by a number, for the notebook to show.
+
+    values  one number a character; blue below zero, orange above, white at zero
+    low, high  what the two ends of the scale mean
+    Raises ValueError if there are not as many values as characters.
+    """
+    values = _numpy(values)
+    if values.shape != (len(text),):
+        raise ValueError(f"values must be one number a character ({len(text)}), got {values.shape}")
+    strength = values / (np.abs(values).max() or 1)
+    spans = []
+    for character, x, value in zip(text, strength, values, strict=True):
+        colour = "213,94,0" if x > 0 else "0,114,178"
+        shown = "↵<br>" if character == "\n" else html.escape(character).replace(" ", "&nbsp;")
+        style = f"background:rgba({colour},{0.8 * abs(x):.2f})"
+        spans.append(f'<span title="{value:.3g}" style="{style}">{shown}</span>')
+    ends = [("0,114,178", low), ("213,94,0", high)]
+    legend = " ".join(
+        f'<span style="background:rgba({colour},0.8)">&nbsp;{html.escape(name)}&nbsp;</span>'
+        for colour, name in ends
+        if name
+    )
+    page = "font-family:monospace;line-height:1.4;color:#000;background:#fff"
+    head = f"<b>{html.escape(title)}</b> {legend}<br>" if title or legend else ""
+    return _Html(f'<div style="{page}">{head}{"".join(spans)}</div>')
