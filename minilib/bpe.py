@@ -75,8 +75,7 @@ class _Pairs:
     """
 
     def __init__(self, pairs, tie, alphabet):
-        self.places, self.count = {}, {}
-        self.by_place, self.by_bytes = tie == "first", tie == "largest"
+        self.places, self.count, self.tie = {}, {}, tie
         self.downward = [chr(255 - byte) + chr(256) for byte in alphabet]
         self.lines, self.counts, self.highest = {}, [], None  # counts: a heap of the negated keys
         for pair, places, count in pairs:
@@ -88,9 +87,9 @@ class _Pairs:
 
     def _wait(self, pair):
         count, turn = self.count[pair], pair
-        if self.by_place:
+        if self.tie == "first":
             turn = self.places[pair][0] << _PAIR_BITS | pair
-        elif self.by_bytes:
+        elif self.tie == "largest":
             turn = self.downward[pair >> _BITS] + self.downward[pair & _RIGHT], pair
         if count == self.highest:
             heapq.heappush(self.lines[count], turn)
@@ -104,11 +103,11 @@ class _Pairs:
         """The pair to merge next, which stands in no line any more; None if no pair is left."""
         while line := self._highest_line():
             turn = heapq.heappop(line)
-            pair = turn[1] if self.by_bytes else turn & _PAIR
+            pair = turn[1] if self.tie == "largest" else turn & _PAIR
             if self.count[pair] == 0:
                 del self.places[pair], self.count[pair]
                 continue
-            moved = self.by_place and not row.holds(pair, self.places[pair][0])
+            moved = self.tie == "first" and not row.holds(pair, self.places[pair][0])
             if moved:
                 self.places[pair] = [i for i in self.places[pair] if row.holds(pair, i)]
             if self.count[pair] == self.highest and not moved:

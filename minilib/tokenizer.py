@@ -4,6 +4,7 @@ Built on minilib/bpe.py. Not here: Unicode normalisation (it would break the rou
 other than byte-level BPE.
 """
 
+import functools
 import itertools
 import os
 from array import array
@@ -58,9 +59,15 @@ class Tokenizer:
         self._bytes = dict(zip(self.ids, self.tokens, strict=True))
         for mark, i in self.specials.items():  # of two with one id, the first
             self._bytes.setdefault(i, mark.encode())
-        self._joiner = bpe.Joiner(self.tokens, self.merges)
-        self._id_of_number = np.array([self._id[token] for token in self._joiner.tokens], object)
         self._cut, self._known, self._room = cutter(self.pattern), {}, _ROOM
+
+    @functools.cached_property
+    def _joiner(self):
+        return bpe.Joiner(self.tokens, self.merges)
+
+    @functools.cached_property
+    def _id_of_number(self):
+        return np.array([self._id[token] for token in self._joiner.tokens], object)
 
     def _check(self):
         known, taken = set(self.tokens), set(self.ids)

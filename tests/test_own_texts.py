@@ -1,0 +1,53 @@
+"""Every lesson on text runs to its end with a reader's own text: claims about ours say so in words.
+
+The texts: English with CRLF and a byte order mark, a script of three-byte letters, and one of just
+the size that the lesson states. Here each lesson meets one of the three, in turn; all three are run
+by `python tests/execute.py --path own.txt`.
+"""
+
+import re
+
+import execute
+import nbformat
+import pytest
+from test_lessons import SECOND_EDITION
+
+from minilib.lab import data
+
+MARK = b"\xef\xbb\xbf"
+
+
+def english(size):
+    text = data.plays()["macbeth"].replace(b"\n", b"\r\n")
+    return MARK + text[: 98_000 - len(MARK)]
+
+
+def chinese(size):
+    strings = data.ui_strings()
+    text = "\r\n".join(line for name in ("zh_Hans", "ja", "ko") for line in strings[name].values())
+    return MARK + text.encode()[:86_000].decode(errors="ignore").encode()
+
+
+def least(size):
+    return data.plays()["hamlet"][:size]
+
+
+def least_size(path):
+    """What the lesson asks for, in bytes; None if it takes no text."""
+    first = nbformat.read(path, as_version=4).cells[1].source
+    found = re.search(r"\npath = None  # or your own UTF-8 text file of (\d+) kB or more\n", first)
+    return int(found[1]) * 1000 if found else None
+
+
+TAKES = {path: size for path in SECOND_EDITION if (size := least_size(path))}
+
+
+@pytest.mark.parametrize("path", TAKES, ids=lambda path: path.stem)
+def test_a_lesson_runs_to_its_end_with_a_readers_own_text(path, tmp_path):
+    assert TAKES[path] <= 80_000
+    own = tmp_path / "own.txt"
+    text = (english, chinese, least)[list(TAKES).index(path) % 3](TAKES[path])
+    own.write_bytes(text)
+    notebook = execute.execute(path, own)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert not any(output.get("name") == "stderr" for output in outputs)
