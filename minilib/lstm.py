@@ -147,7 +147,8 @@ class LSTM(LanguageModel):
     vocab_size   symbols
     width        n, cells of a layer
     layers       number of layers
-    forget_bias  initial bias of the forget gates. 1 opens them a little; the paper does not say
+    forget_bias  initial bias of the forget gates; the paper does not say. 1, the usual choice, is
+                 enough for text. To learn a gap of 60 steps (lesson 04) takes 6: open gates
     """
 
     def __init__(
