@@ -1,7 +1,8 @@
 """From counts to a file: Kneser-Ney n-grams, bits per byte, an arithmetic coder, a context mixer.
 
-The definition. Sources: Kneser & Ney 1995, Chen & Goodman 1998 (smoothing); Witten, Neal & Cleary
-1987 (arithmetic coding); Mahoney's PAQ compressors (mixing bits in the logistic domain).
+The definition. Sources: Ney, Essen & Kneser 1994, Kneser & Ney 1995, Chen & Goodman 1998
+(smoothing); Martin 1979 (a range coder: arithmetic coding in bytes); Mahoney's PAQ compressors
+(mixing bits in the logistic domain).
 
     code            symbol          meaning
     order           N               an order-N model sees N - 1 bytes of context and counts N-grams
@@ -188,10 +189,10 @@ def encode(symbols, frequencies):
     returns      bytes; 8 · length exceeds -sum log2(frequency / sum) by 8 bits at most, and by
                  rounding: under 0.01 bits a symbol for sums up to 2^16
 
-    Source: Witten, Neal & Cleary 1987. The interval [low, low + width) is cut in proportion to the
+    A range coder (Martin 1979). The interval [low, low + width) is cut in proportion to the
     frequencies and the symbol's part is kept. Whenever it is so narrow that width fits 24 bits, the
     top byte of `low` is written. A later addition can still carry into written bytes, as in a sum
-    on paper; the paper's version delays such bits instead.
+    on paper; the coder of Witten, Neal & Cleary 1987 works in bits and delays such bits instead.
     """
     low, width, code, past = 0, _TOP, bytearray(), []
     for symbol in symbols:
@@ -201,8 +202,9 @@ def encode(symbols, frequencies):
             code.append(low >> 24)
             low, width = (low << 8) % _TOP, width << 8
         past.append(symbol)
-    low = _carry(low + _BYTE - 1, code)  # one number in the interval ends in three zero bytes,
-    code.append(low >> 24)  # which need no writing
+    # one number in the interval ends in three zero bytes, which need no writing
+    low = _carry(low + _BYTE - 1, code)
+    code.append(low >> 24)
     return bytes(code)
 
 
