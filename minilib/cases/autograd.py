@@ -115,43 +115,77 @@ def max_over_time_vjp(rng):
 
 # -- the patients of lesson 02 ---------------------------------------------------------------------
 
+_WELL = ["well", "well, with a skip connection"]
+_ILL = ["detached", "tanh' forgotten", "rows assigned", "sees ahead", "rows mix", "far too sure"]
+
 
 def patient_params(rng, vocab=11, width=8):
     """Fresh parameters for any `patient`: {name: array}."""
     shapes = {"embed": (vocab, width), "W": (width, width), "b": (width,), "out": (width, vocab)}
     params = {name: 0.5 * rng.normal(size=shape) for name, shape in shapes.items()}
-    return params | {"out": 0.4 * params["out"]}
+    return params | {"out": 0.2 * params["out"]}
+
+
+def _illness(number):
+    """What the patient has: half of all are well."""
+    rng = np.random.default_rng([2, number])
+    return str(rng.choice(_WELL if rng.random() < 0.5 else _ILL))
 
 
 def patient(number):
-    """One of seven little language models, 1 to 7, some of them broken. Do not read on.
+    """A little language model for each number from 0; about half are broken. Do not read on.
 
     returns  net(params, ids): {name: Var}, (batch, time) ints -> Var (batch, time, vocab). Row t
              should predict the symbol at t + 1 from the mean embedding of the symbols up to t,
              through one tanh layer
     """
-    if number not in range(1, 8):
-        raise ValueError(f"number must be 1 to 7, got {number!r}")
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 0:
+        raise ValueError(f"number must be a whole number from 0, got {number!r}")
+    illness = _illness(number)
 
     def net(params, ids):
         seen = np.tril(np.ones((ids.shape[1],) * 2))
-        if number == 5:
+        if illness == "sees ahead":
             seen += np.eye(len(seen), k=1)  # one step of the future
         embedded = naive.take_rows(params["embed"], ids)
-        if number == 2:
-            embedded = naive.Var(embedded.data)  # detached
+        if illness == "detached":
+            embedded = naive.Var(embedded.data)
+        if illness == "rows assigned":
+            embedded = _rows_assigned(params["embed"], ids)
         context = naive.matmul(seen / seen.sum(1, keepdims=True), embedded)
         x = context @ params["W"] + params["b"]
-        if number == 6:
+        if illness == "rows mix":
             x = x - naive.mean(x, 0)  # the rows of a batch see each other
         h = naive.tanh(x)
-        if number == 3:
-            h = naive.Var(h.data, (x,), lambda g: (g,))  # the derivative of tanh forgotten
-        return h @ params["out"] * (10 if number == 7 else 1)  # 7 is far too sure at the start
+        if illness == "tanh' forgotten":
+            h = naive.Var(h.data, (x,), lambda g: (g,))
+        if illness == "well, with a skip connection":
+            h = h + context
+        return h @ params["out"] * (30 if illness == "far too sure" else 1)
 
     return net
 
 
-def broken_patients():
-    """The numbers of those that are broken."""
-    return [2, 3, 5, 6, 7]
+def _rows_assigned(table, ids):
+    def vjp(g):
+        dtable = np.zeros(table.shape)
+        dtable[ids] = g  # of a row's uses, the last one counts
+        return (dtable,)
+
+    return naive.Var(table.data[ids], (table,), vjp)
+
+
+def patient_is_broken(number):
+    """The right answer of the exercise."""
+    return _illness(number) in _ILL
+
+
+def fresh_patients(rng):
+    """Numbers of twelve patients: each illness once, six that are well, in random order."""
+    numbers = []
+    for illness in rng.permutation(_ILL + 3 * _WELL).tolist():
+        number = int(rng.integers(1_000_000))
+        while _illness(number) != illness:
+            number = int(rng.integers(1_000_000))
+        numbers.append((number,))
+    return numbers
