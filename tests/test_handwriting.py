@@ -1,4 +1,5 @@
 import copy
+import importlib.util
 import itertools
 import math
 
@@ -466,6 +467,39 @@ def test_shipped_weights_score_what_their_record_says():
         score = nats_per_point(net, strokes.pad(strokes.lines("test", 40))).item()
     assert abs(score - record["test_nats_per_point_of_first_40"]) < 1e-3
     assert "test_nats_per_point" in record
+
+
+def script():
+    """data/weights/handwriting.py, which belongs to no package."""
+    path = lab.fetch.HOME / "weights" / "handwriting.py"
+    spec = importlib.util.spec_from_file_location("weights_of_handwriting", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_warping_in_time_by_hand_and_by_one_loop():
+    distances, rng = script().distances, np.random.default_rng(0)
+    one, twice = np.array([[0.0], [1]]), np.array([[0.0], [0], [1], [1]])
+    # 4 and 4: the way round by the 1 beside the 2 would pay one more
+    assert distances(one, [one, twice, one + 2]) == [0, 0, 8]
+    a, b = rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
+    slow = np.full((5, 6), np.inf)
+    slow[0, 0] = 0
+    for i, j in itertools.product(range(4), range(5)):
+        before = min(slow[i, j + 1], slow[i + 1, j], slow[i, j])
+        slow[i + 1, j + 1] = ((a[i] - b[j]) ** 2).sum() + before
+    np.testing.assert_allclose(distances(a, [b[:3], b]), [slow[4, 3], slow[4, 5]])
+
+
+def test_the_shipped_net_writes_an_x_that_is_read_as_meant():
+    """The plays hold few x; without more of them the net wrote a poor one."""
+    net, record = lab.load(SynthesisNet)
+    recorded = record["read_as_meant"]
+    assert set(recorded) == set("abcdefghijklmnopqrstuvwxyz")
+    share = script().read_as_meant(net, "x")["x"]
+    assert share >= 0.85 and abs(share - recorded["x"]) < 0.1  # one word in twelve
+    assert record["start"]["read_as_meant"]["x"] < 0.85
 
 
 def test_the_window_of_the_shipped_net_visits_every_letter_of_words_it_never_saw():

@@ -131,6 +131,25 @@ def test_the_unit_is_the_typical_offset_and_letters_take_a_dozen_points():
     assert 11.5 < len(points) / sum(len(line.text) for line in lines) < 13
 
 
+def test_rare_letters_take_their_share_and_move_no_other_line():
+    plain, none = strokes.lines("train", 60), strokes.lines("train", 60, rare=0.0)
+    some = strokes.lines("train", 60, rare=0.3)
+    assert [line.text for line in plain] == [line.text for line in none]
+    pairs = [
+        (a, b)
+        for line, other in zip(plain, some, strict=True)
+        for a, b in zip(line.text, other.text, strict=True)
+    ]
+    changed = [(a, b) for a, b in pairs if a != b]
+    assert all(b.lower() in "jqxz" and a.isupper() == b.isupper() for a, b in changed)
+    assert {b.lower() for _, b in changed} == set("jqxz")
+    # 800 letters: a false alarm takes five standard deviations
+    assert abs(len(changed) / sum(a.isalpha() for a, _ in pairs) - 0.3) < 0.08
+    assert [line.slant for line in plain] == [line.slant for line in some]
+    with pytest.raises(ValueError, match="rare must be a probability"):
+        strokes.lines("train", 3, rare=1.5)
+
+
 def test_padding_by_hand():
     points, text, lengths = strokes.pad([("ab", POINTS), ("c", POINTS[:1])])
     assert points.shape == (2, 3, 3) and lengths.tolist() == [3, 1]

@@ -13,6 +13,7 @@ from minilib import lab
 from minilib.char_rnn import CharRNN
 from minilib.lab import data, weights
 from minilib.lstm import LSTM
+from minilib.word_tokenizer import WordTokenizer
 
 SHIPPED = sorted((data.HOME / "weights").glob("*.safetensors"))
 RECORD = {"model": {"width": 8}}
@@ -243,6 +244,8 @@ def test_shipped_weights_score_what_their_record_says(path):
         and issubclass(m, minilib.language_model.LanguageModel)
     ]
     model, _ = weights.load(model_class)
-    score = lab.bits_per_byte(model, data.shakespeare("play").test[:100_000])
+    words = record["model"].get("words")
+    tokenizer = WordTokenizer(words) if words else None
+    score = lab.bits_per_byte(model, data.shakespeare("play").test[:100_000], tokenizer)
     assert abs(score - record["test_bits_per_byte_of_first_100000"]) < 1e-3
     assert "test_bits_per_byte" in record

@@ -245,7 +245,13 @@ def _words(part):
 
 
 def lines(
-    part: str, count: int, *, shortest: int = 8, longest: int = 24, seed: int = 0
+    part: str,
+    count: int,
+    *,
+    shortest: int = 8,
+    longest: int = 24,
+    seed: int = 0,
+    rare: float = 0.0,
 ) -> list[Line]:
     """`count` lines of the plays in this hand, each with a style of its own: a list of Line.
 
@@ -253,6 +259,8 @@ def lines(
                        (lab.data.shakespeare)
     shortest, longest  characters; a line is as many whole words as fit into a length drawn between
                        them
+    rare               the chance that a letter gives way to one of j, q, x and z, of which the
+                       plays hold one in a thousand each, or less: the words are then no words
     Slant is uniform in ±0.35, size in 0.85 to 1.15, drift in 0 to 0.15 x-heights, the tremor is
     0.04 units. The first n of more lines are the n lines of fewer.
     """
@@ -261,6 +269,8 @@ def lines(
             "part must be train, validation or test, count ≥ 1 and 1 ≤ shortest ≤ longest, "
             f"got {part!r}, {count}, {shortest}, {longest}"
         )
+    if not 0 <= rare <= 1:
+        raise ValueError(f"rare must be a probability, got {rare}")
     words, found = _words(part), []
     for k in range(count):
         rng = np.random.default_rng([seed, k])
@@ -268,7 +278,7 @@ def lines(
         text = words[at]
         while len(text) + 1 + len(words[at + 1]) <= room:
             at, text = at + 1, f"{text} {words[at + 1]}"
-        text = text[:longest]
+        text = _with_rare_letters(text[:longest], rare, np.random.default_rng([seed, k, 1]))
         style = {
             "slant": rng.uniform(-0.35, 0.35),
             "size": rng.uniform(0.85, 1.15),
@@ -277,6 +287,15 @@ def lines(
         points = write(text, **style, tremor=0.04, seed=int(rng.integers(2**31)))
         found.append(Line(text, points, style["slant"]))
     return found
+
+
+def _with_rare_letters(text, share, rng):
+    letters = list(text)
+    for k in np.flatnonzero(rng.random(len(text)) < share):
+        if text[k].isalpha():
+            letter = "jqxz"[rng.integers(4)]
+            letters[k] = letter.upper() if text[k].isupper() else letter
+    return "".join(letters)
 
 
 def pad(lines: Sequence[Line | tuple[str, np.ndarray]]) -> tuple[Tensor, Tensor, Tensor]:
