@@ -108,9 +108,10 @@ def scores(population, goal, starts):
 
 
 def evolve(theta, noise, goal, starts, sigma=0.5, lr=1.0):
-    """One generation of an evolution strategy with mirrored samples (arXiv:1703.03864, sec. 2).
+    """One generation of an evolution strategy with mirrored samples.
 
-    Each direction is tried forwards and backwards; theta moves along each by what it gained.
+    Source: arXiv:1703.03864, sec. 2. Each direction is tried forwards and backwards;
+    theta moves along each by what it gained.
     noise    (pairs, 580), standard normal: directions for the policy
     sigma    size of a trial, in units of the policy's root mean square
     returns  theta (750,)
@@ -160,12 +161,14 @@ def _losses(theta, observations, actions, places, solved):
     for t in range(steps):
         h, logits = step(P, observations[:, t], h)
         if len(good):
-            loss = autograd.softmax_xent(autograd.take_rows(logits, good), actions[good, t])
+            imitated = autograd.take_rows(logits, good)
+            loss = autograd.softmax_xent(imitated, actions[good, t])
             imitation = imitation + loss / steps
         predicted = h @ P["W_pred"].T + P["b_pred"]
-        rows, columns = predicted[:, :SIZE], predicted[:, SIZE:]
-        prediction = prediction + autograd.softmax_xent(rows, places[:, t + 1, 0]) / steps
-        prediction = prediction + autograd.softmax_xent(columns, places[:, t + 1, 1]) / steps
+        loss = autograd.softmax_xent(predicted[:, :SIZE], places[:, t + 1, 0])
+        prediction = prediction + loss / steps
+        loss = autograd.softmax_xent(predicted[:, SIZE:], places[:, t + 1, 1])
+        prediction = prediction + loss / steps
     return imitation, prediction
 
 
