@@ -1,4 +1,22 @@
-"""Solutions to the exercises of lesson 03."""
+"""Solutions to the exercises of lesson 03.
+
+2, the unit for capital letters, chosen on 20,000 bytes of the validation plays: 0.90
+there and 0.89 on the test plays (seed 0), 0.93 and 0.93 (seed 1), 0.87 and 0.86 (seed
+2).
+
+4, trained with length=4 and batch=128 (seeds 0, 1, 2). With 1 visible byte 3.59, 3.59,
+3.58 bits, with 3 bytes 2.88, 2.89, 2.88, with 4 bytes 2.85, 2.86, 2.86, with 8 and with
+32 bytes 2.88, 2.88, 2.88. To the right of 4 the curve rises by 0.01 to 0.03 and stays
+flat: more past does not help, it hurts a little. The net never had to learn what to do
+with a state that is more than four steps old. The net of the lesson, trained on 32
+bytes, has 2.85, 2.83, 2.76 there.
+
+5, the unseen text costs 2.99 bits per byte. Samples of 4,000 bytes cost at temperature
+0.8 2.92, 2.96, 2.90 and at 0.85 3.11, 3.14, 3.03 (seeds 0, 1, 2), so the honest
+temperature is 0.81 to 0.83; at temperature 1 they cost 3.69, 3.51, 3.47. The net leaves
+too much probability on bytes that cannot follow, and a lower temperature takes some of
+it away.
+"""
 
 import numpy as np
 
@@ -24,7 +42,11 @@ def whole_gradient(stretch, inputs, targets, h, P, dh_next):
 
 def by_stretches(inputs, targets, h, P, dh_next):
     steps = []
-    stretch = lambda *text: steps.append(len(text[0])) or naive.rnn_loss(*text)
+
+    def stretch(*text):
+        steps.append(len(text[0]))
+        return naive.rnn_loss(*text)
+
     out = whole_gradient(stretch, inputs, targets, h, P, dh_next)
     return out, {"4 steps or fewer a call": 1 <= max(steps, default=0) <= 4}
 
