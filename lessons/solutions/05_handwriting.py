@@ -60,7 +60,8 @@ def my_slant(points):
 
 def lines_of_styles(rng):
     for text, slant in [("pen", 0.0), ("it is", 0.3), ("a minim", -0.2)]:
-        yield (strokes.write(text, slant=slant)[:-9].astype(float),)
+        points = strokes.write(text, slant=slant)[:-9]  # ends within the last letter
+        yield (points.astype(float),)
 
 
 # Exercise 4. The height of "moon" after "in whose hand", against its height after lines

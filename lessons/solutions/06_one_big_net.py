@@ -1,5 +1,7 @@
 """Solutions to the exercises of lesson 06."""
 
+from unittest import mock
+
 import numpy as np
 import torch
 
@@ -25,20 +27,17 @@ def my_price(generations, pairs, n):
 
 
 def counted_price(generations, pairs, n):
-    counted = []
-    move = one_big_net.move
-    one_big_net.move = lambda places, actions: (
-        counted.append(actions.numel()) or move(places, actions)
-    )
-    theta, noise = torch.zeros(750), torch.zeros(generations, pairs, POLICY)
+    theta = torch.zeros(750)  # goes up for ever, so it never reaches goal 3
+    noise = torch.zeros(generations, pairs, POLICY)
     start = torch.zeros(n, 2, dtype=torch.int64)
-    search(theta, noise, 3, start)
-    scores(theta[None], 3, start)  # the last look: is it done?
-    one_big_net.move = move
-    return sum(counted)
+    with mock.patch.object(one_big_net, "move", wraps=one_big_net.move) as counter:
+        search(theta, noise, 3, start)
+        scores(theta[None], 3, start)  # the last look: is it done?
+    return sum(call.args[1].numel() for call in counter.call_args_list)
 
 
-sizes = lambda rng: [(1, 1, 1), (4, 32, 25), (3, 2, 7)]
+def sizes(rng):
+    return [(1, 1, 1), (4, 32, 25), (3, 2, 7)]
 
 
 def my_scores(population, goal, starts, tanh):
@@ -63,7 +62,11 @@ def my_scores(population, goal, starts, tanh):
 
 def at_once(population, goal, starts):
     calls = []
-    tanh = lambda a: calls.append(1) or np.tanh(a)
+
+    def tanh(a):
+        calls.append(1)
+        return np.tanh(a)
+
     found = my_scores(population, goal, starts, tanh)
     return found, {"ten tanh or fewer": 1 <= len(calls) <= 10}
 

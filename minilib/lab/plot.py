@@ -66,12 +66,11 @@ def _label_ends(axes, ends):
         (axes.transData.transform((x, y))[1], x, y, label, colour) for x, y, label, colour in ends
     )
     last, gap = -np.inf, 12 * axes.figure.dpi / 72
-    right = max(x for _, x, *_ in spots)
-    for pixel, _, y, label, colour in spots:
+    for pixel, x, y, label, colour in spots:
         target = max(pixel, last + gap)
         offset = (target - pixel) * 72 / axes.figure.dpi
         place = {"xytext": (6, offset), "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(label, (right, y), color=colour, va="center", **place)
+        axes.annotate(label, (x, y), color=colour, va="center", **place)
         last = target
 
 
