@@ -8,8 +8,8 @@ import numpy as np
 def softmax(x):
     """Turn each row of scores into probabilities: p_j = exp(x_j) / Σ_k exp(x_k).
 
-    x        (rows, columns); scores in nats: log 2 more doubles the odds
-    returns  (rows, columns); every row is positive and sums to 1
+    x        (rows, columns); scores, where log 2 more doubles the odds
+    returns  (rows, columns); every row sums to 1, and nothing is negative
     A score of -inf gets probability 0.
     Raises ValueError unless x has two dimensions and columns.
     """
