@@ -1,7 +1,7 @@
 """The character RNN with its gradient derived by hand: the definition.
 
 Source: A. Karpathy 2015, "The Unreasonable Effectiveness of Recurrent Neural Networks", and the
-program that came with it, min-char-rnn; the net is Elman's (1990). Back-propagation through time:
+program that came with it, min-char-rnn; the net is Elman's (1990). Backpropagation through time:
 Rumelhart, Hinton & Williams 1986.
 
     code            formula        shape      with V symbols and H hidden units
@@ -39,7 +39,7 @@ def char_rnn(params, ids):
 
 
 def rnn_loss(inputs, targets, h, P, dh_next=0.0):
-    """Loss of one stretch of text and its gradient by back-propagation through time.
+    """Loss of one stretch of text and its gradient by backpropagation through time.
 
     inputs, targets  (T,) ints; targets[t] should follow inputs[: t + 1], in a text: inputs[t + 1]
     h                (H,) state before the stretch
