@@ -48,18 +48,47 @@ def train(pieces, merges: int, tie: str = "smallest", alphabet: bytes = RAW) -> 
         raise ValueError(f"merges must lie in [0, {_RIGHT - 256}], got {merges}")
     if sorted(alphabet) != list(RAW):
         raise ValueError(f"alphabet must hold each byte once, got {len(alphabet)} bytes")
-    row = _Row(pieces, alphabet)
-    pairs = _Pairs(row.pairs(), tie, alphabet)
-    learned = []
-    while len(learned) < merges and (pair := pairs.most_frequent(row)) is not None:
-        left, right = pair >> _BITS, pair & _RIGHT
-        learned.append((left, right))
+    trainer = Trainer(pieces, tie, alphabet)
+    while len(trainer.merges) < merges and (pair := trainer.most_frequent()) is not None:
+        trainer.merge(*pair)
+    return trainer.merges
+
+
+class Trainer:
+    """Pieces whose pairs are counted and merged, one after the other; arguments as for `train`.
+
+    merges  [(left id, right id)] so far
+    tokens  what each id spells, in bytes
+    """
+
+    def __init__(self, pieces, tie: str = "smallest", alphabet: bytes = RAW):
+        self._row = _Row(pieces, alphabet)
+        self._pairs = _Pairs(self._row.pairs(), tie, alphabet)
+        self.merges, self.tokens = [], vocabulary([], alphabet)
+
+    def most_frequent(self, allow=None) -> tuple | None:
+        """The pair to merge next, None if no pair is left. It is to be merged, no other.
+
+        allow  function bytes -> bool: of pairs that would make a token that it refuses, none is
+               asked about again
+        """
+        while (pair := self._pairs.most_frequent(self._row)) is not None:
+            left, right = pair >> _BITS, pair & _RIGHT
+            if allow is None or allow(self.tokens[left] + self.tokens[right]):
+                return left, right
+        return None
+
+    def merge(self, left: int, right: int) -> None:
+        """Join a pair wherever it stands, the most frequent or another; from now on it counts 0."""
+        pair, pairs = left << _BITS | right, self._pairs
+        self.merges.append((left, right))
+        self.tokens.append(self.tokens[left] + self.tokens[right])
         pairs.downward.append(pairs.downward[left][:-1] + pairs.downward[right])
-        for new, replaced, places, count in row.merge(left, right, pairs.places[pair]):
-            pairs.add(new, places, count)
+        places = pairs.places.get(pair, [])
+        for new, replaced, at, count in self._row.merge(left, right, places):
+            pairs.add(new, at, count)
             pairs.count[replaced] -= count
-        del pairs.places[pair], pairs.count[pair]
-    return learned
+        pairs.places[pair], pairs.count[pair] = [], 0
 
 
 class _Pairs:

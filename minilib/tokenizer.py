@@ -141,7 +141,7 @@ class Tokenizer:
             least = f"at least 256 + {len(specials)} special tokens"
             raise ValueError(f"vocab_size must be {least}, got {vocab_size}")
         pattern = pattern_of(pattern)
-        pieces = _count_pieces(text, pattern, specials)
+        pieces = count_pieces(text, pattern, specials)
         merges = bpe.train(pieces, room, tie, alphabet)
         tokens = bpe.vocabulary(merges, alphabet)
         pairs = [(tokens[left], tokens[right]) for left, right in merges]
@@ -335,7 +335,7 @@ _ROOM = 1 << 21  # characters that are known at a time: about 70 MB of words
 _MANY = 1 << 19  # stretches that are counted before they are cut
 
 
-def _count_pieces(documents, pattern, marks):
+def count_pieces(documents, pattern, marks):
     """{piece: how often} over all documents, in the order in which they are met."""
     cut, times_of, pieces = cutter(pattern), Counter(), Counter()
 
