@@ -321,6 +321,29 @@ def test_tiny_texts(text, order, modified):
     np.testing.assert_allclose(np.exp(want).sum(-1), 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("V", [257, 4096, 8192])
+def test_tokens_are_counted_as_bytes_are(V):
+    """Bytes under other names: p is linear in p_0, which falls from 1/256 to 1/V."""
+    name = torch.arange(255) * (V // 255)  # ids above 255 too, in the same order
+    read = b"the other thought, thus\xfe"
+    for order in range(1, 5):
+        model = KneserNey(name[list(TEXT)], order, True, vocab_size=V)
+        got = model.log_prob(name[list(read)][None])[0].exp()
+        tables, want = naive.kn_tables(TEXT, order, True), []
+        for t in range(len(read)):
+            context = read[max(0, t - order + 1) : t]
+            p = naive.kn_prob(tables, context, read[t])
+            of_p0 = naive.kn_prob(tables, context, 255) * 256  # a byte that the text lacks
+            want.append(p + of_p0 * (1 / V - 1 / 256))
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+        rows = model.predict(name[list(read)][None, : order - 1])
+        assert rows.shape == (1, V)
+        np.testing.assert_allclose(rows.sum(), 1, rtol=1e-12)
+        forward = model(name[list(read)][None])[0, :-1]
+        picked = forward.gather(1, name[list(read)][1:, None])[:, 0].exp()
+        np.testing.assert_allclose(picked, got[1:], rtol=1e-12)
+
+
 def test_float32_is_near():
     ids = torch.tensor([list(TEXT)])
     single = KneserNey(b"that thing", 4).float()(ids)
@@ -463,6 +486,8 @@ def test_the_better_model_is_the_one_with_fewer_nats_per_byte():
         ((b"",), ValueError, "text must have at least one byte"),
         (([1, 2],), TypeError, "text must be bytes or str, got list"),
         ((b"abc", 0), ValueError, r"order must lie in \[1, 7\], got 0"),
+        ((torch.tensor([3]), 5, False, 8192), ValueError, r"order must lie in \[1, 4\], got 5"),
+        ((torch.tensor([300]),), ValueError, r"ids must lie in \[0, 256\), got 300"),
         ((b"abc", 8), ValueError, "got 8"),
     ],
 )
