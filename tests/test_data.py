@@ -50,7 +50,7 @@ def test_an_unknown_split_is_refused():
 
 
 def test_interface_strings_and_vocabularies():
-    strings = lab.data.ui_strings()
+    strings = lab.data.interface_strings()
     assert len(strings) == 98 and min(map(len, strings.values())) >= 20
     assert strings["de"]["Save"] == "Sichern"
     assert lab.data.vocabulary("gpt2").name == "vocab.bpe"

@@ -23,7 +23,7 @@ def english(size):
 
 
 def chinese(size):
-    strings = data.ui_strings()
+    strings = data.interface_strings()
     text = "\r\n".join(line for name in ("zh_Hans", "ja", "ko") for line in strings[name].values())
     return MARK + text.encode()[:86_000].decode(errors="ignore").encode()
 

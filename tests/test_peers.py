@@ -318,7 +318,7 @@ def test_the_ids_of_gpt2_in_tokenizers(tmp_path):
     theirs = peer.ByteLevelBPETokenizer(*files, add_prefix_space=False)
     ours.save(tmp_path / "ours.json")
     again = hf(tmp_path / "ours.json")
-    texts = ["\n".join(strings.values()) for strings in lab.data.ui_strings().values()][::14]
+    texts = ["\n".join(strings.values()) for strings in lab.data.interface_strings().values()][::14]
     want = [each.ids for each in theirs.encode_batch(texts)]
     assert [ours.encode(text) for text in texts] == want
     assert [each.ids for each in again.encode_batch(texts)] == want

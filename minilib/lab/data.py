@@ -15,6 +15,7 @@ from minilib.lab.ids import Bytes as Bytes
 from minilib.lab.ids import mapped, release
 from minilib.lab.ids import windows as windows
 from minilib.lab.ids import write_ids as write_ids
+from minilib.lab.strings import interface_strings as interface_strings
 
 # One play of each genre is held out for testing, one of most for validation. They never meet in
 # training.
@@ -146,32 +147,6 @@ def _tenths(text):
         cuts.append(cut)
     release(text)
     return text[: cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] :]
-
-
-@functools.cache
-def ui_strings() -> dict[str, dict[str, str]]:
-    """Django's user interface as {locale: {English: translation}}, e.g. ["de"]["Save"] "Sichern".
-
-    98 languages and variants in 21 scripts, in the files' order. Plural forms, strings without a
-    translation, and doubles that depend on their context are left out.
-    """
-    folder, found = fetch("Django") / "django", {}
-    for file in sorted(folder.glob("c*/**/locale/*/LC_MESSAGES/django.po")):
-        strings = found.setdefault(file.parts[-3], {})
-        for entry in file.read_text(encoding="utf-8").split("\n\n"):
-            if "\nmsgid_plural" in entry or re.search(r"(?m)^#(~|,.*fuzzy)", entry):
-                continue
-            english, translation = _po_field(entry, "msgid"), _po_field(entry, "msgstr")
-            if english and translation:
-                strings.setdefault(english, translation)
-    return {locale: strings for locale, strings in found.items() if strings}
-
-
-def _po_field(entry, name):
-    r"""One field of a translation file's entry: 'msgid "a\n"\n"b"' -> 'a', a newline, 'b'."""
-    fields = re.findall(rf'(?m)^{name} ((?:".*"\n?)+)', entry)
-    quoted = "".join(re.findall(r'"(.*)"', fields[-1])) if fields else ""
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), quoted)
 
 
 def vocabulary(name: str) -> pathlib.Path:
