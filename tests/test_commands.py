@@ -14,10 +14,12 @@ from torch.distributed import run as torchrun
 import minilib
 from minilib import lab, twins
 from minilib.__main__ import main
+from minilib.char_aware import CharAware
 from minilib.commands import train as train_command
 from minilib.lab import weights
 from minilib.lstm import LSTM
 from minilib.tokenizer import Tokenizer
+from minilib.word_tokenizer import WordTokenizer
 
 TEXT = b"the cat sat on the mat and the dog sat on the log. " * 80
 
@@ -67,6 +69,22 @@ def test_training_on_tokens(train, tmp_path):
     assert model.vocab_size == tokenizer.vocab_size == record["model"]["vocab_size"]
     exact = lab.bits_per_byte(model, lab.data.own("own.txt").test, tokenizer)
     assert record["test_bits_per_byte_of_first_100000"] == exact
+
+
+def test_training_on_words(train, tmp_path):
+    text = TEXT.replace(b"log", b"log " + "水".encode() * 9)  # of 27 bytes: cut inside a character
+    (tmp_path / "own.txt").write_bytes(text)
+    tokenizer = WordTokenizer.train(text, 20)
+    assert any(word.decode(errors="ignore").encode() != word for word in tokenizer.words)
+    tokenizer.save(tmp_path / "words.json")
+    sizes = "width=4 vector=4 letter=2 filters=1 speller=4 --tokenizer words.json"
+    assert train(command=f"train char_aware {sizes} --text own.txt --steps 4 --batch 2") == 0
+    model, record = weights.load(CharAware, tmp_path / "char_aware.safetensors")
+    assert model.vocab_size == tokenizer.vocab_size
+    exact = lab.bits_per_byte(model, lab.data.own("own.txt").test, tokenizer)
+    assert record["test_bits_per_byte_of_first_100000"] == exact
+    words = [word.encode() if isinstance(word, str) else word for word in record["model"]["words"]]
+    assert list(map(bytes, words)) == tokenizer.words
 
 
 def test_what_accumulate_shard_and_log_say_goes_to_fit(train, monkeypatch):
@@ -120,6 +138,7 @@ def test_every_option_passes_through_torchrun():
         ("lstm --by tenth", "give one of them"),
         ("lstm --length 100000", "'own.txt' is too small: its train part has 3264 bytes"),
         ("lstm --tokenizer own.txt", "own.txt: "),
+        ("char_aware --tokenizer own.txt", "'own.txt' holds no words of a WordTokenizer"),
         ("lstm --steps 0", "steps must be"),
         ("lstm --batch 0", "batch"),
         ("lstm --lr nan", "lr"),

@@ -1,9 +1,9 @@
 """Train lesson 07's model of words and save its weights beside this file, with how they were made.
 
-    python data/weights/char_aware.py --steps 4000 --overwrite --checkpoint char_aware.checkpoint
+    python data/weights/char_aware.py --steps 4000 --checkpoint char_aware.checkpoint
 
-`python -m minilib train` is for models that are built from numbers; this one is built from words,
-and has a command of its own.
+The weights beside this file were made by it. `python -m minilib train char_aware --tokenizer FILE`
+trains the same model on the words that WordTokenizer.save wrote to FILE.
 """
 
 import argparse

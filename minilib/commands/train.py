@@ -19,7 +19,7 @@ def arguments(parser):
     parser.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help=about)
     about = "your own UTF-8 text, of any size (default: Shakespeare)"
     parser.add_argument("--text", metavar="FILE", help=about)
-    about = "train on its tokens; default: on bytes"
+    about = "train on its tokens, or its words for a model of words; default: on bytes"
     parser.add_argument("--tokenizer", metavar="FILE", help=about)
     about = "split of the plays: play (default) or tenth"
     parser.add_argument("--by", choices=["play", "tenth"], help=about)
@@ -95,6 +95,7 @@ def _fit(options, model, split, tokenizer):
     from minilib.lab.ids import check_vocabulary
     from minilib.lab.train import language_loss
 
+    own_loss = getattr(type(model), "loss", language_loss)  # one that needs fewer logits
     check_vocabulary(model, tokenizer)
     batches = lab.data.windows(
         split.train,
@@ -114,14 +115,14 @@ def _fit(options, model, split, tokenizer):
 
     def loss_in_bfloat16(model, ids):
         with torch.autocast(ids.device.type, torch.bfloat16):
-            return language_loss(model, ids)
+            return own_loss(model, ids)
 
     return lab.fit(
         model,
         batches,
         steps=options.steps,
         lr=options.lr,
-        loss=loss_in_bfloat16 if options.bf16 else language_loss,
+        loss=loss_in_bfloat16 if options.bf16 else own_loss,
         seed=options.seed,
         every=options.every,
         validate=validate,
@@ -190,15 +191,29 @@ def _setting(text, model_class):
 
 
 def _tokenizer(options, settings):
-    """Bytes, or a tokenizer, whose vocab_size the model gets."""
+    """Bytes, or a tokenizer, whose vocab_size or words the model gets."""
     from minilib.lab.data import Bytes
     from minilib.tokenizer import Tokenizer
+    from minilib.word_tokenizer import WordTokenizer
 
     if not options.tokenizer:
         return Bytes()
-    tokenizer = Tokenizer.load(options.tokenizer)
-    settings.setdefault("vocab_size", tokenizer.vocab_size)
+    if "words" not in inspect.signature(_trainable(options.topic)).parameters:
+        tokenizer = Tokenizer.load(options.tokenizer)
+        settings.setdefault("vocab_size", tokenizer.vocab_size)
+        return tokenizer
+    tokenizer = WordTokenizer.load(options.tokenizer)
+    settings["longest"] = tokenizer.longest
+    settings["words"] = [_plain(word) for word in tokenizer.words]
     return tokenizer
+
+
+def _plain(word):
+    """A word as JSON holds it, and CharAware reads it: bytes that are no UTF-8 one by one."""
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        return [*word]
 
 
 def _split(options):

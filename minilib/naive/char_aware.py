@@ -37,14 +37,14 @@ def pad_words(words, longest):
 
 
 def char_cnn(rows, C, filters, biases, squash="tanh"):
-    """What each filter finds in each word, at the place where it finds most (Kim et al., eq. 5, 6).
+    """What each filter finds in each word, where it finds most (Kim et al., eq. 5, 6).
 
     rows     (N, longest), as pad_words makes them
     filters  arrays F (h, d, w), one for each width; biases (h,) each
-    squash   "tanh" and then the maximum; "relu": the maximum and then ReLU (CharacterBERT)
+    squash   "tanh", then the maximum; "relu": the maximum, then ReLU (CharacterBERT)
     returns  (N, sum of h)
 
-    A word is seen between its two marks. Where a filter is wider than that, zeros follow.
+    A word is seen between its two marks. Zeros follow if a filter is wider than that.
     """
     begin, end, d = len(C) - 2, len(C) - 1, C.shape[1]
     y = []
@@ -65,7 +65,7 @@ def char_cnn(rows, C, filters, biases, squash="tanh"):
 
 
 def highway(y, W_H, b_H, W_T, b_T):
-    """z = t relu(W_H y + b_H) + (1 - t) y: the gate t says how much is transformed (eq. 8).
+    """z = t relu(W_H y + b_H) + (1 - t) y: gate t, how much is transformed (eq. 8).
 
     y (N, F). With b_T = -2 a new layer passes most of y on.
     """
@@ -148,7 +148,8 @@ def char_aware_lm(params, ids, *, words, alphabet=256, longest=20):
                     word, row = list(words[i - A - 2]), i - 1
                 spelling, letters = False, []
                 x = word_vector(params, word, row, longest)
-                h, c, _ = lstm_step(x, h, c, *(params[n] for n in ("W_x", "W_h", "peep", "bias")))
+                weights = (params[name] for name in ("W_x", "W_h", "peep", "bias"))
+                h, c, _ = lstm_step(x, h, c, *weights)
             symbol = np.eye(A + 3)[min(i, A + 2)]
             W_S = np.concatenate([params["S_x"].T, params["S_word"]], axis=1)
             recurrent = (params[name] for name in ("S_h", "S_peep", "S_bias"))
