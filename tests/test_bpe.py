@@ -530,7 +530,7 @@ PARTING = [(B, C), (A, B), (AB, C)]  # the merges of lesson 08
             b"xyz",
             "that is the one above",
         ),
-        ([A, B, AB], [], AB, "token 2 has no merge"),
+        ([A, B, AB], [], AB, "merges make [], in order of rank [b'ab']"),
         ([A, B, C, AB, BC, ABC], PARTING, ABC, "merges make [b'bc', b'ab', b'abc'], in order"),
         ([A, b"aa", b"aaa"], [(A, A), (A, b"aa")], b"aab", "b'b' is no token"),
         ([A, AB], [(A, B)], A, "b'b' is no token"),
@@ -545,25 +545,88 @@ def test_a_parting_is_judged_in_words(tokens, merges, piece, words):
     assert bool(report) == (words is None) and (words or "") in report.text
 
 
-def best_of(pairs, counts, key=None):
-    best = [pair for pair, n in zip(pairs, counts, strict=True) if n == max(counts)]
-    return best if key is None else min(best, key=key)
-
-
 def test_ties_are_refused_if_wrong():
-    moves = lambda: [[256, 257], []]
-    right = lambda *case: (min(best_of(*case)), best_of(*case)[0])
-    assert graded("my_choice", right, moves)
+    right = [256, 257, 258], 2  # smallest: ab, cab, de; first met: de, ca, cab
+    assert graded("my_prediction", lambda: right)
     for wrong in (
-        lambda *case: (min(case[0]), best_of(*case)[0]),  # the counts do not matter
-        lambda *case: (min(best_of(*case)), case[0][0]),
-        lambda *case: (best_of(*case)[0], min(best_of(*case))),  # swapped
-        lambda *case: (min(best_of(*case)), best_of(*case)[-1]),
-        lambda *case: (max(best_of(*case)), best_of(*case)[0]),
-        lambda *case: (best_of(*case, key=lambda pair: pair[::-1]), best_of(*case)[0]),
-        lambda *case: (best_of(*case, key=sum), best_of(*case)[0]),
+        ([256, 257, 258], 0),  # the ids only
+        ([256, 257, 258], 1),  # the tokens of one rule, not of both
+        ([256, 257, 258], 3),
+        ([256, 257], 2),
+        ([257, 258], 2),
+        ([0, 1, 2], 2),  # merges, not ids
+        ([256, 257, 258, 259], 2),
+        ([258, 257, 256], 2),
+        ([], 0),
+        ([256, 257, 258], [b"ab", b"ca"]),
+        None,
     ):
-        assert not graded("my_choice", wrong, moves)
-    for wrong in ([[], []], [[256, 257], [b"cd"]], [[257], []], [[257, 258], []]):
-        report = graded("my_choice", right, lambda wrong=wrong: wrong)
-        assert "output[2]: got False, expected True" in report.text
+        report = graded("my_prediction", lambda wrong=wrong: wrong)
+        assert not report and "raises" not in report.text
+        assert "257" not in report.text.replace(repr(wrong), ""), "the answer is a secret"
+
+
+@pytest.mark.parametrize("tie", ["smallest", "first"])
+def test_the_ties_to_predict_are_as_the_solution_says(tie):
+    """Three pairs come twice each at the start, and two of them overlap."""
+    made = vocabulary(naive.train([b"de", b"de", b"cab", b"cab"], 3, tie))[256:]
+    assert made == {"smallest": [b"ab", b"cab", b"de"], "first": [b"de", b"ca", b"cab"]}[tie]
+
+
+def longest(piece, tokens, *, known=lambda part, tokens: part in tokens, fits=max):
+    """The solution, with the parts that a mistake replaces."""
+    out = []
+    while piece:
+        sizes = [n for n in range(1, len(piece) + 1) if known(piece[:n], tokens)]
+        out.append(piece[: fits(sizes)])
+        piece = piece[len(out[-1]) :]
+    return out
+
+
+def longest_from_the_right(piece, tokens):
+    mirrored = longest(piece[::-1], {token[::-1] for token in tokens})
+    return [token[::-1] for token in mirrored[::-1]]
+
+
+def grows_while_it_is_a_token(piece, tokens):
+    out = []
+    for i in range(len(piece)):
+        byte = piece[i : i + 1]
+        if out and out[-1] + byte in tokens:
+            out[-1] += byte
+        else:
+            out.append(byte)
+    return out
+
+
+def fewest_tokens(piece, tokens):
+    best = [[]]
+    for end in range(1, len(piece) + 1):
+        ways = [best[i] + [piece[i:end]] for i in range(end) if piece[i:end] in tokens]
+        best.append(min(ways, key=len))
+    return best[-1]
+
+
+def longest_anywhere_first(piece, tokens):
+    places = [(len(token), -piece.find(token), token) for token in tokens if token in piece]
+    if not places:
+        return []
+    _, i, token = max(places)
+    before, after = piece[:-i], piece[-i + len(token) :]
+    return [*longest_anywhere_first(before, tokens), token, *longest_anywhere_first(after, tokens)]
+
+
+def test_longest_is_refused_if_wrong():
+    assert graded("my_longest", longest)
+    for wrong in (
+        lambda piece, tokens: longest(piece, tokens, fits=min),  # single bytes
+        lambda piece, tokens: longest(piece, {token for token in tokens if len(token) < 4}),
+        longest_from_the_right,
+        grows_while_it_is_a_token,
+        fewest_tokens,
+        longest_anywhere_first,
+        lambda piece, tokens: naive.encode_by_rank(piece, sorted(tokens, key=len)),
+        lambda piece, tokens: b"|".join(longest(piece, tokens)),
+    ):
+        report = graded("my_longest", wrong)
+        assert not report and "raises" not in report.text

@@ -94,7 +94,7 @@ def test_gradescope(tmp_path):
     done = shell(block("sh", "results/").replace("/autograder", str(tmp_path)), tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert results["score"] == 3
+    assert results["score"] == 4
     assert {test["status"] for test in results["tests"]} == {"passed"}
 
 
