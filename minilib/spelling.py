@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import operator
 import re
 import reprlib
 from collections import Counter
@@ -92,6 +93,14 @@ def check_ids(ids):
     for i in ids:
         if type(i) is not int or not 0 <= i < 1 << 31:
             raise ValueError(f"ids must be integers in [0, 2**31), got {few(i)}")
+
+
+def whole_numbers(ids):
+    """ids, of NumPy or torch too, as a list of int. Raises TypeError: 1.5 is not rounded."""
+    try:
+        return [operator.index(i) for i in ids]
+    except TypeError:
+        raise TypeError(f"ids must be integers, got {few(ids)}") from None
 
 
 def regex(pattern):

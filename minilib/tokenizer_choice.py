@@ -79,8 +79,13 @@ def interval(above, below, draws, level: float = 0.95) -> tuple[float, float]:
 
 @twin(naive.vocabulary_share, differentiable=False)
 def vocabulary_share(encode: Encode, texts: Sequence[str], vocab_size: int) -> float:
-    """The share of the vocabulary that ever stands in the texts."""
+    """The share of the vocabulary that ever stands in the texts.
+
+    Raises ValueError for a vocab_size below 1.
+    """
     _check(texts)
+    if vocab_size < 1:
+        raise ValueError(f"vocab_size must be at least 1, got {vocab_size}")
     return len(set().union(*(encode(text) for text in texts))) / vocab_size
 
 
@@ -145,6 +150,8 @@ def _pair(a, b):
     if a.dim() != 1 or a.shape != b.shape or len(a) < 2:
         got = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise ValueError(f"a and b must both be (n,) of two or more numbers, got {got}")
+    if a.isnan().any() or b.isnan().any():
+        raise ValueError("a and b must have numbers to rank, got nan")
     return a, b
 
 

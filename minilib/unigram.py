@@ -22,7 +22,8 @@ from minilib import texts as cutting
 from minilib import twin
 from minilib.naive import unigram as naive
 from minilib.pretokenizer import PATTERNS, cutter
-from minilib.spelling import few
+from minilib.spelling import few, whole_numbers
+from minilib.vocabulary import write_text
 
 # -- all segmentations of many texts at once -------------------------------------------------------
 
@@ -99,6 +100,7 @@ def _trie(pieces):
 
 
 def check_model(pieces, logp, lam=1.0):
+    """Raise ValueError unless logp has one finite number for each piece, and lam is above 0."""
     if tuple(logp.shape) != (len(pieces),):
         wanted = f"one number for each of {len(pieces)} pieces"
         raise ValueError(f"logp must be {wanted}, got shape {tuple(logp.shape)}")
@@ -109,6 +111,7 @@ def check_model(pieces, logp, lam=1.0):
 
 
 def check_lam(lam):
+    """Raise ValueError unless lam is above 0 and finite."""
     if not 0 < lam < math.inf:
         raise ValueError(f"lam must be above 0, got {lam}")
 
@@ -269,12 +272,14 @@ def train(
     """The pieces, the 256 bytes first, and log p(w) of a unigram model, from {text: how often}.
 
     EM with all different texts at once; what each piece helps, with one 2-best search for all.
-    Raises ValueError for a size below 256, or longest below 1.
+    Raises ValueError for a size below 256, longest below 1, or start below 0.
     """
     if size < 256:
         raise ValueError(f"size must be at least 256, the single bytes, got {size}")
     if longest < 1:
         raise ValueError(f"longest must be at least 1, got {longest}")
+    if start < 0:
+        raise ValueError(f"start must be at least 0, got {start}")
     times = collections.Counter()
     for text, number in texts.items():
         for i in range(len(text)):
@@ -340,18 +345,17 @@ class UnigramTokenizer:
         return [i for word in words for i in known[word]]
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        """ids -> bytes. Raises ValueError for an id that is none."""
-        ids = list(map(int, ids))
+        """ids -> bytes. Raises ValueError for an id that is none, TypeError for no integer."""
+        ids = whole_numbers(ids)
         for i in ids:
             if not 0 <= i < self.vocab_size:
                 raise ValueError(f"ids must lie in [0, {self.vocab_size}), got {i}")
         return b"".join(self.pieces[i] for i in ids)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a JSON file, for `load`."""
+        """Write a JSON file, whole or not at all, for `load`."""
         pieces = [piece.decode("latin-1") for piece in self.pieces]  # any byte is a character of it
-        written = json.dumps({"pieces": pieces, "logp": self.logp.tolist()})
-        pathlib.Path(path).write_text(written)
+        write_text(path, json.dumps({"pieces": pieces, "logp": self.logp.tolist()}))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "UnigramTokenizer":

@@ -90,13 +90,17 @@ def write(path, **vocabulary):
     if writer != write_tokenizer_json and not _ranks_are_enough(**vocabulary):
         problem = "would keep ranks alone, and the merges do not follow from them"
         raise ValueError(f"{path.name} {problem}: save as tokenizer.json")
-    content = writer(**vocabulary).encode()
+    write_text(path, writer(**vocabulary))
+
+
+def write_text(path, text):
+    """Write a file whole or not at all, and make its folder. Raises OSError, which names it."""
     real = pathlib.Path(os.path.realpath(path))  # a link stays one
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=real.parent, prefix=".") as folder:
             whole = pathlib.Path(folder) / "whole"
-            whole.write_bytes(content)
+            whole.write_bytes(text.encode())
             os.replace(whole, real)
     except OSError as error:
         problem = f"{str(path)!r} cannot be written: {error.strerror or error}"

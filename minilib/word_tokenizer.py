@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from minilib import twin
 from minilib.naive import word_tokenizer as naive
+from minilib.spelling import whole_numbers
+from minilib.vocabulary import write_text
 
 
 @twin(naive.pieces)
@@ -82,18 +84,18 @@ class WordTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        """ids -> bytes. Raises ValueError for an id that is none."""
+        """ids -> bytes. Raises ValueError for an id that is none, TypeError for no integer."""
         parts = []
-        for i in map(int, ids):
+        for i in whole_numbers(ids):
             if not 0 <= i < self.vocab_size:
                 raise ValueError(f"ids must lie in [0, {self.vocab_size}), got {i}")
             parts.append(bytes([i]) if i < 256 else b"" if i < 258 else self.words[i - 258])
         return b"".join(parts)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a JSON file, for `load`."""
+        """Write a JSON file, whole or not at all, for `load`."""
         words = [word.decode("latin-1") for word in self.words]  # any byte is a character of it
-        pathlib.Path(path).write_text(json.dumps({"longest": self.longest, "words": words}))
+        write_text(path, json.dumps({"longest": self.longest, "words": words}))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "WordTokenizer":

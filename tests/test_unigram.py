@@ -298,11 +298,13 @@ FLAT = UnigramTokenizer(RAW, [0.0] * 256)
         (lambda: sample([b"a"], [b"a"], ONE, ONE[None], 0), ValueError, "lam must be above 0"),
         (lambda: train({b"a": 1}, 255), ValueError, "size must be at least 256.* got 255"),
         (lambda: train({b"a": 1}, 256, 0), ValueError, "longest must be at least 1"),
+        (lambda: train({b"a": 1}, 256, start=-1), ValueError, "start must be at least 0"),
         (lambda: UnigramTokenizer([b"a"], ONE), ValueError, "begin with the 256 single bytes"),
         (lambda: UnigramTokenizer(RAW, ONE), ValueError, "each of 256 pieces"),
         (lambda: FLAT.encode(3), TypeError, "str or bytes, got int"),
         (lambda: FLAT.decode([256]), ValueError, "got 256"),
         (lambda: FLAT.decode([-1]), ValueError, "got -1"),
+        (lambda: FLAT.decode([97.5]), TypeError, r"ids must be integers, got \[97.5"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_by_name(call, error, words):

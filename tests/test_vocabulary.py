@@ -13,6 +13,8 @@ from minilib.naive import tokenizer as definition
 from minilib.pretokenizer import PATTERNS
 from minilib.spelling import to_base64, to_letters
 from minilib.tokenizer import Tokenizer
+from minilib.unigram import UnigramTokenizer
+from minilib.word_tokenizer import WordTokenizer
 
 BYTES = [bytes([byte]) for byte in range(256)]
 TEXT = (
@@ -570,8 +572,9 @@ def test_a_damaged_file_is_refused_by_its_name_or_makes_a_sound_tokenizer(tmp_pa
     assert 25 < refusals < 100
 
 
-def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
-    small.save(tmp_path / "a.json")
+@pytest.mark.parametrize("kind", [Tokenizer, UnigramTokenizer, WordTokenizer])
+def test_a_failing_save_leaves_the_old_file(kind, tmp_path, monkeypatch):
+    kind.train("the cat, the cat", 270).save(tmp_path / "a.json")
     before = (tmp_path / "a.json").read_bytes()
 
     def full(*_):
@@ -579,7 +582,7 @@ def test_a_failing_save_leaves_the_old_file(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr("minilib.vocabulary.os.replace", full)
     with pytest.raises(OSError, match=r"a.json' cannot be written: disk full"):
-        Tokenizer.train("other", 260).save(tmp_path / "a.json")
+        kind.train("other", 260).save(tmp_path / "a.json")
     assert (tmp_path / "a.json").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 

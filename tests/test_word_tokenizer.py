@@ -139,6 +139,7 @@ def test_save_and_load(tmp_path):
         (lambda: WordTokenizer([]).encode(3), TypeError, "must be str or bytes, got int"),
         (lambda: WordTokenizer([]).decode([258]), ValueError, r"lie in \[0, 258\), got 258"),
         (lambda: WordTokenizer([]).decode([-1]), ValueError, "got -1"),
+        (lambda: WordTokenizer([]).decode([97.5]), TypeError, r"ids must be integers, got \[97.5"),
         (lambda: pieces(b"ab", 1), ValueError, "longest must be 2 or more, got 1"),
     ],
 )
