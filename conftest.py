@@ -1,8 +1,10 @@
 """For tests and notebooks: one thread each, as two workers share two cores; one seed a test."""
 
 import os
+import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; notebook kernels inherit it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` makes it ignored
 
 import pytest
 
