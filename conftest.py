@@ -4,9 +4,10 @@ import os
 import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded; notebook kernels inherit it
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` makes it ignored
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` makes it ignored
 
 
 @pytest.fixture(autouse=True)
