@@ -15,6 +15,8 @@ from minilib.lab.ids import Bytes as Bytes
 from minilib.lab.ids import mapped, release
 from minilib.lab.ids import windows as windows
 from minilib.lab.ids import write_ids as write_ids
+from minilib.lab.runs import runs as runs
+from minilib.lab.runs import write_runs as write_runs
 from minilib.lab.strings import interface_strings as interface_strings
 
 # One play of each genre is held out for testing, one of most for validation. They never meet in
