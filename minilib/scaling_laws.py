@@ -114,18 +114,20 @@ def fit_parametric(
 
     L-BFGS in float64 on log-sum-exp of (e, a - α log N, b - β log D), as in Hoffmann et al.,
     appendix D; then steps of Newton. The sum is divided by delta²: it is a millionth where the fit
-    is good, and an optimiser that stops at small changes stops there too early.
+    is good, and L-BFGS, which stops at small changes, would stop far away.
 
     N, D, loss  (runs,)
     starts      (starts, 5) of log E, log A, log B, alpha, beta
     returns     theta (5,): E, A, B, alpha, beta
-    Raises ValueError for NaN, for what is not positive, and for fewer than five runs.
+    Raises ValueError for NaN, what is not positive, fewer than five runs, starts of another shape.
     """
     for name, values in (("N", N), ("D", D), ("loss", loss)):
         if len(values) < 5:
             raise ValueError(f"{name} must have five runs or more, got {len(values)}")
         if not ((values > 0) & values.isfinite()).all():
             raise ValueError(f"{name} must be finite and above 0")
+    if starts.shape[1:] != (5,) or len(starts) == 0:
+        raise ValueError(f"starts must be (starts, 5), got {tuple(starts.shape)}")
     log_n, log_d, target = (values.detach().double().log() for values in (N, D, loss))
 
     def objective(at):

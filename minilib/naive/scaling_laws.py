@@ -149,13 +149,15 @@ def fit_parametric(N, D, loss, starts, delta=1e-3):
     N, D, loss  (runs,)
     starts      (starts, 5) of log E, log A, log B, alpha, beta
     returns     theta (5,): E, A, B, alpha, beta
-    Raises ValueError for NaN, for what is not positive, and for fewer than five runs.
+    Raises ValueError for NaN, what is not positive, fewer than five runs, starts of another shape.
     """
     for name, values in (("N", N), ("D", D), ("loss", loss)):
         if len(values) < 5:
             raise ValueError(f"{name} must have five runs or more, got {len(values)}")
         if not all(0 < value < np.inf for value in values):
             raise ValueError(f"{name} must be finite and above 0")
+    if np.shape(starts)[1:] != (5,) or len(starts) == 0:
+        raise ValueError(f"starts must be (starts, 5), got {np.shape(starts)}")
     best, least = None, np.inf
     for start in starts:
         at, damping = np.array(start, dtype=float), 1e-3
