@@ -1,4 +1,4 @@
-"""Attention on torch's fused kernels, and streamed by our own; positions; many heads with a cache.
+"""Attention on torch's fused kernels; positions; many heads with a cache.
 
 Names and symbols are those of minilib/naive/attention.py.
 Not here: dropout, biases, grouped-query heads.
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from minilib import twin
-from minilib.autograd import once_differentiable
 from minilib.naive import attention as naive
 
 
@@ -100,97 +99,6 @@ def _check_mask(visible, B, H, T, S):
         len(shape) == 4 and shape[0] in (1, B) and shape[1] in (1, H) and shape[2:] == (T, S)
     ):
         raise ValueError(f"visible must have shape {(T, S)} or {(B, H, T, S)}, got {shape}")
-
-
-class _Online(torch.autograd.Function):
-    """Tiles of queries by `block` keys; backward makes the weights of a tile again from lse alone.
-
-    With P = exp(S - lse), what arrives at out as dO and at lse as dL gives
-    dS = P (dO Vᵀ - D + dL), D the rows' sums of dO · O
-    (Dao et al. 2022, appendix B, where lse is no output).
-    """
-
-    @staticmethod
-    def forward(ctx, q, k, v, block, causal):
-        out = q.new_zeros(*q.shape[:-1], v.shape[-1])
-        m, l = q.new_full(q.shape[:-1], -torch.inf), q.new_zeros(q.shape[:-1])
-        for rows, keys, future in _tiles(q, k, block, causal):
-            score = _scores(q, k, rows, keys, future)
-            larger = torch.maximum(m[..., rows], score.amax(-1))
-            weight, shrink = score.sub_(larger[..., None]).exp_(), (m[..., rows] - larger).exp_()
-            l[..., rows] = l[..., rows] * shrink + weight.sum(-1)
-            out[..., rows, :].mul_(shrink[..., None]).add_(weight @ v[..., keys, :])
-            m[..., rows] = larger
-        l = torch.where(l > 0, l, 1.0)  # 0: the query is in no tile; out stays 0, lse -inf
-        out /= l[..., None]
-        lse = m + l.log()
-        ctx.save_for_backward(q, k, v, out, lse)
-        ctx.block, ctx.causal = block, causal
-        return out, lse
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d_out, d_lse):
-        q, k, v, out, lse = ctx.saved_tensors
-        d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        D, scale = (d_out * out).sum(-1) - d_lse, q.shape[-1] ** -0.5
-        for rows, keys, future in _tiles(q, k, ctx.block, ctx.causal):
-            P = _scores(q, k, rows, keys, future).sub_(lse[..., rows, None]).exp_()
-            d_v[..., keys, :] = P.mT @ d_out[..., rows, :]
-            d_P = d_out[..., rows, :] @ v[..., keys, :].mT
-            d_score = d_P.sub_(D[..., rows, None]).mul_(P).mul_(scale)
-            d_q[..., rows, :] += d_score @ k[..., keys, :]
-            d_k[..., keys, :] = d_score.mT @ q[..., rows, :]
-        return d_q, d_k, d_v, None, None
-
-
-def _tiles(q, k, block, causal):
-    """Slice of queries, slice of keys and mask of the future (or None), for each block of keys.
-
-    Only queries that see one of the keys are in a tile. Here T = 3 queries are the last of S = 6
-    steps, block = 2; a row is a query, a number a key that it sees, x a key in its future:
-
-        query 0, step 3    0 1    2 3
-        query 1, step 4    0 1    2 3    4 x    the third tile has queries 1 and 2
-        query 2, step 5    0 1    2 3    4 5
-    """
-    T, S = q.shape[-2], k.shape[-2]
-    before = S - T  # query t is step t + before
-    for start in range(0, S if T else 0, block):
-        end = min(start + block, S)
-        first = max(0, start - before) if causal else 0
-        future = None
-        if causal and end - 1 > first + before:  # the first query does not see the last key
-            now = torch.arange(first, T, device=q.device) + before
-            future = torch.arange(start, end, device=q.device) > now[:, None]
-        yield slice(first, T), slice(start, end), future
-
-
-def _scores(q, k, rows, keys, future):
-    score = (q[..., rows, :] * q.shape[-1] ** -0.5) @ k[..., keys, :].mT
-    return score if future is None else score.masked_fill_(future, -torch.inf)
-
-
-@twin(naive.online_attention)
-def online_attention(
-    q: Tensor, k: Tensor, v: Tensor, block: int = 128, causal: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Attention and the log-sum-exp of its scores from keys in blocks: no (T, S) weights at all.
-
-    Sources: running m and l, Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; the output
-    streamed with them, Rabe & Staats 2021 (arXiv:2112.05682); of both only the log-sum-exp kept
-    for backward, Dao 2023 (arXiv:2307.08691).
-    Memory O((T + S) D + T block), forward and backward; time O(T S D), half of it if causal.
-    Backward computes the scores once more. A second derivative is refused.
-
-    shapes   as in `attention`, causal too; block 1 or more
-    returns  out (batch, heads, T, E); lse (batch, heads, T), -inf where nothing is seen
-    Raises ValueError for shapes that do not fit or a block below 1.
-    """
-    _check_attention(q, k, v, None, causal, None)
-    if block < 1:
-        raise ValueError(f"block must be 1 or more, got {block}")
-    return _Online.apply(q, k, v, block, causal)
 
 
 @twin(naive.sinusoid)

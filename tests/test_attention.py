@@ -7,7 +7,7 @@ from mutants import edited
 
 import minilib.attention
 from minilib import check
-from minilib.attention import attention, multi_head, online_attention, rope, sinusoid
+from minilib.attention import attention, multi_head, rope, sinusoid
 from minilib.naive import attention as naive
 
 # -- answers that are wrong ------------------------------------------------------------------------
@@ -172,16 +172,6 @@ WRONG = {
         mask_of_the_first_text_for_all,
         mask_of_the_first_head_for_all,
     ],
-    naive.online_attention: edited(
-        naive.online_attention,
-        sum_never_rescaled=("l * shrink", "l"),
-        output_never_rescaled=("o * shrink", "o"),
-        maximum_of_the_block=("max(m, score.max())", "score.max()"),
-        rest_lost=("max(end, 0)", "end // block * block"),
-        last_block_not_causal=("min(start + block, end)", "start + block"),
-        not_divided=("= o / l,", "= o,"),
-        log_of_the_sum_alone=("m + np.log(l)", "np.log(l)"),
-    ),
     naive.sinusoid: [
         *edited(naive.sinusoid, exponent_of_i_not_2i=("(2 * i / C)", "(i / C)")),
         all_sines_then_all_cosines,
@@ -266,14 +256,6 @@ def test_a_mask_by_hand():
     assert attention(zero, zero, v, visible, causal=True).flatten().tolist() == [1, 0, 3]
 
 
-def test_online_by_hand():
-    # scores log 2, log 6, 0: weights 2/9, 6/9, 1/9 of 9, 3, 0
-    q, k, v = column(1), column(math.log(2), math.log(6), 0), column(9, 3, 0)
-    for block in (1, 2, 3):
-        out, lse = online_attention(q, k, v, block)
-        torch.testing.assert_close((out.item(), lse.item()), (4.0, math.log(9)))
-
-
 def test_sinusoid_by_hand():
     # channel pairs turn by 1 and by 1 / 10000^(2/4) = 0.01 a step
     want = [[0, 1, 0, 1], [math.sin(1), math.cos(1), math.sin(0.01), math.cos(0.01)]]
@@ -322,43 +304,6 @@ def test_weights_are_a_mean():
     order = torch.randperm(7)  # without positions there is none
     shuffled = attention(q, k[..., order, :], v[..., order, :])
     torch.testing.assert_close(shuffled, attention(q, k, v))
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("scale", [1.0, 100.0])
-def test_online_is_plain_for_every_block(causal, scale):
-    for T, S in [(1, 1), (6, 6), (3, 7), (1, 7), (7, 4)]:
-        q, k, v = (x.requires_grad_() for x in qkv(T, S, E=3))
-        want = attention(scale * q, scale * k, v, causal=causal)
-        noise = torch.randn_like(want)
-        gradients = torch.autograd.grad((want * noise).sum(), (q, k, v))
-        for block in range(1, S + 2):
-            out, _ = online_attention(scale * q, scale * k, v, block, causal)
-            torch.testing.assert_close(out, want, rtol=1e-12, atol=1e-12)
-            got = torch.autograd.grad((out * noise).sum(), (q, k, v))
-            torch.testing.assert_close(got, gradients, rtol=1e-9, atol=1e-9 * scale**2)
-
-
-def test_online_gradcheck_with_both_outputs():
-    q, k, v = (x.requires_grad_() for x in qkv(3, 5, B=1, H=2, D=2, E=3))
-    assert torch.autograd.gradcheck(lambda *x: online_attention(*x, 2, True), (q, k, v))
-    assert torch.autograd.gradcheck(lambda *x: online_attention(*x, 3, False), (q, k, v))
-
-
-@pytest.mark.parametrize("scalar", [torch.sum, lambda y: y.square().sum()])
-def test_a_second_derivative_of_online_is_refused(scalar):
-    q, k, v = (x.requires_grad_() for x in qkv(3, 5))
-    loss = scalar(online_attention(q, k, v, 2, True)[0])
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(loss, (q, k, v), create_graph=True)
-
-
-def test_two_halves_of_the_keys_are_joined_by_their_lse():
-    q, k, v = qkv(4, 9)
-    a, m = online_attention(q, k[..., :5, :], v[..., :5, :])
-    b, n = online_attention(q, k[..., 5:, :], v[..., 5:, :])
-    share = (m - torch.logaddexp(m, n)).exp()[..., None]
-    torch.testing.assert_close(share * a + (1 - share) * b, attention(q, k, v))
 
 
 def test_rope_makes_scores_depend_on_the_distance_alone():
@@ -413,8 +358,6 @@ def test_it_is_torchs_own_with_a_mask_of_offsets():
         want = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=offsets)
         torch.testing.assert_close(attention(q, k, v, causal=True, window=window), want)
         torch.testing.assert_close(attention(q, k, v, seen), want)
-        if window is None:
-            torch.testing.assert_close(online_attention(q, k, v, 2, True)[0], want)
 
 
 def test_torchs_own_triangle_is_aligned_elsewhere():
@@ -423,11 +366,6 @@ def test_torchs_own_triangle_is_aligned_elsewhere():
     torchs = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     assert torch.equal(torchs, v[..., :1, :])
     torch.testing.assert_close(attention(q, k, v, causal=True), attention(q, k, v))
-
-
-def test_lse_is_torchs():
-    q, k, v = qkv(3, 6)
-    torch.testing.assert_close(online_attention(q, k, v, 4)[1], (q @ k.mT / 2).logsumexp(-1))
 
 
 def test_rope_is_a_product_of_complex_numbers():
@@ -476,19 +414,16 @@ def test_no_query_and_no_key():
         for T, S in [(3, 0), (0, 0), (1, 0)]:
             out = attention(*qkv(T, S), causal=causal)
             assert torch.equal(out, torch.zeros(2, 3, T, 4).double())
-        out, lse = online_attention(*qkv(3, 0), causal=causal)
-        assert torch.equal(out, torch.zeros(2, 3, 3, 4).double()) and (lse == -math.inf).all()
-        assert online_attention(*qkv(0, 3), causal=causal)[1].shape == (2, 3, 0)
 
 
 def test_a_row_that_sees_nothing_gives_zero_and_a_finite_gradient():
     q, k, v = (x.requires_grad_() for x in qkv(4, 3))  # causal: query 0 comes before any key
     seen = torch.ones(4, 3, dtype=torch.bool).tril(-1)
-    for out in (attention(q, k, v, seen), online_attention(q, k, v, 2, True)[0]):
-        assert (out[..., 0, :] == 0).all() and (out[..., 1:, :] != 0).all()
-        gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
-        assert all(torch.isfinite(g).all() for g in gradients)
-        assert (gradients[0][..., 0, :] == 0).all()
+    out = attention(q, k, v, seen)
+    assert (out[..., 0, :] == 0).all() and (out[..., 1:, :] != 0).all()
+    gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert (gradients[0][..., 0, :] == 0).all()
 
 
 def test_infinite_garbage_behind_a_mask_of_scores_does_not_count():
@@ -504,11 +439,10 @@ SHAPES = [("q", (2, 3, 4)), ("k", (1, 2, 6, 5)), ("k", (1, 1, 6, 4)), ("k", (3,)
 SHAPES += [("v", (1, 2, 5, 5)), ("v", ())]
 
 
-@pytest.mark.parametrize("function", [attention, online_attention])
 @pytest.mark.parametrize("name,shape", SHAPES)
-def test_shapes_are_refused_by_name(function, name, shape):
+def test_shapes_are_refused_by_name(name, shape):
     with pytest.raises(ValueError, match=f"{name} must have shape"):
-        function(*(torch.zeros(size) for size in (RIGHT | {name: shape}).values()))
+        attention(*(torch.zeros(size) for size in (RIGHT | {name: shape}).values()))
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (4, 3), (2, 3, 5), (3, 1, 3, 5), (1, 2, 3, 5)])
@@ -527,8 +461,6 @@ def test_refusals():
     for bad in ({"window": 3}, {"window": 0, "causal": True}, {"window": -1, "causal": True}):
         with pytest.raises(ValueError, match="window must be 1 or more and needs causal=True"):
             attention(*qkv(3, 3), **bad)
-    with pytest.raises(ValueError, match="block must be 1 or more, got 0"):
-        online_attention(*qkv(3, 3), 0)
     with pytest.raises(ValueError, match="x must have an even last axis"):
         rope(torch.zeros(3, 5))
     with pytest.raises(ValueError, match="C must be even, got 5"):
@@ -541,10 +473,8 @@ def test_whole_numbers_are_refused_where_they_would_be_cut():
         sinusoid(torch.arange(3), 4)
     with pytest.raises(TypeError, match=r"x must be floating, got torch\.int64"):
         rope(torch.ones(2, 4, dtype=torch.int64))
-    for function in (attention, online_attention):
-        q, k, v = (x.long() for x in qkv(3, 3))
-        with pytest.raises(TypeError, match=r"q must be floating, got torch\.int64"):
-            function(q, k, v)
+    with pytest.raises(TypeError, match=r"q must be floating, got torch\.int64"):
+        attention(*(x.long() for x in qkv(3, 3)))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 6])

@@ -85,8 +85,8 @@ WRONG = {
             ),
             one_layer_too_few=("range(layers)", "range(layers - 1)"),
             last_norm_forgotten=(
-                'return layer_norm(x, params["norm.weight"], params["norm.bias"])',
-                "return x",
+                'x = layer_norm(x, params["norm.weight"], params["norm.bias"])',
+                "pass",
             ),
         ),
         weights_of_the_first_block_in_all,

@@ -1,7 +1,5 @@
 """Solutions to the exercises of lesson 13."""
 
-import tracemalloc
-
 import numpy as np
 
 import minilib
@@ -22,30 +20,15 @@ def my_window(q, k, v, window):
 def by_dense_mask(q, k, v, window):
     t, s = np.mgrid[: len(q), : len(q)]
     q, k, v = q[None, None], k[None, None], v[None, None]
-    out = naive.attention(q, k, v, (s <= t) & (s > t - window))[0, 0]
-    return out, "less than a (T, T) array"
+    return naive.attention(q, k, v, (s <= t) & (s > t - window))[0, 0]
 
 
-def windows(rng):
+def window_cases(rng):
     for T in (1, 2, 9):
         for window in (1, 2, 3, 20):
             yield *rng.normal(size=(3, T, 4)), window
     q, k = np.array([[1.0, 45, 0, -45], [45, 45, 44, 90]])[..., None]
     yield q, k, rng.normal(size=(4, 2)), 2  # scores at 2,000, at 0 and at -2,000
-    yield *rng.normal(size=(3, 1000, 2)), 3  # long enough to measure memory
-
-
-def window_and_memory(q, k, v, window):
-    """Measures the memory of a large T: a (T, T) array has at least T * T bytes."""
-    T = len(q)
-    tracemalloc.start()
-    try:
-        out = my_window(q, k, v, window)
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    too_much = T >= 1000 and most >= T * T
-    return out, f"{'as much as' if too_much else 'less than'} a (T, T) array"
 
 
 def my_grouped(q, k, v, layers):
@@ -57,15 +40,15 @@ def my_grouped(q, k, v, layers):
 
 def head_by_head(q, k, v, layers):
     H, G = q.shape[1], k.shape[1]
-    heads = []
+    outputs = []
     for h in range(H):
         g = h * G // H  # its pair
         head = q[:, h : h + 1], k[:, g : g + 1], v[:, g : g + 1]
-        heads.append(naive.attention(*head, causal=True))
-    return np.concatenate(heads, axis=1), layers * (k[0].size + v[0].size)
+        outputs.append(naive.attention(*head, causal=True))
+    return np.concatenate(outputs, axis=1), layers * (k[0].size + v[0].size)
 
 
-def groups(rng):
+def group_cases(rng):
     for H, G in [(1, 1), (4, 4), (4, 2), (6, 2), (3, 1)]:
         yield rng.normal(size=(2, H, 5, 4)), *rng.normal(size=(2, 2, G, 5, 4)), 3
 
@@ -75,7 +58,8 @@ def my_conversion(W):
 
 
 def scores_by_halves(x, W_q, W_k):
-    q, k = (naive.rope(x @ my_conversion(W).T, 0) for W in (W_q, W_k))
+    q = naive.rope(x @ my_conversion(W_q).T, 0)
+    k = naive.rope(x @ my_conversion(W_k).T, 0)
     return q @ k.T
 
 
@@ -91,6 +75,7 @@ def one_head_each(rng):
         yield rng.normal(size=(T, 5)), *rng.normal(size=(2, D, 5))
 
 
-# Exercise 4, seeds 0 to 2 (measured): the loss stays below 0.15 nats for odd periods
-# from 3 to 15, those never trained included, is about 0.3 at 17 and about 1.1 at 19.
-# A look-up, then, but within the distances whose rotary angles the net has met.
+# Exercise 4, seeds 0 to 2 of learn_to_copy (measured): the loss is 0.02 to 0.14 nats
+# for all periods from 3 to 16; those from 3 to 7 were never trained. It is 0.25 to 0.31
+# at 17, 0.72 to 0.95 at 18 and 1.05 to 1.49 at 19. In one sentence: the net learned a
+# look-up and not a distance, but only within distances whose rotary angles it has met.

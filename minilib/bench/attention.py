@@ -2,12 +2,12 @@
 
 import torch
 
-from minilib.attention import attention, online_attention
+from minilib.attention import attention
 from minilib.lab.measure import peak_bytes, seconds
 
 
 def bench(device):
-    """Fused and streamed attention and plain softmax(QKᵀ/√D)V, 4 heads of 32, with gradients."""
+    """Fused attention and plain softmax(QKᵀ/√D)V, 4 heads of 32, with gradients."""
 
     def plain(q, k, v):
         future = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=device).triu(1)
@@ -16,7 +16,6 @@ def bench(device):
     ways = {
         "fused": lambda q, k, v: attention(q, k, v, causal=True),
         "plain": plain,
-        "our online_attention": lambda q, k, v: online_attention(q, k, v, causal=True)[0],
     }
     for T in (256, 1024, 4096):
         x = [torch.randn(1, 4, T, 32, device=device, requires_grad=True) for _ in range(3)]

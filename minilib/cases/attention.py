@@ -48,22 +48,6 @@ def attention(rng):
     yield *_far_apart(), rng.normal(size=(1, 1, 4, 2)), None, True, None
 
 
-def online_attention(rng):
-    """Blocks that fit, leave a rest or are longer than all keys; sums that must be rescaled.
-
-    One step; blocks of 1, of a divisor of S and of no divisor, more than S; queries on a cache and
-    queries before any key; no key at all; scores 2,000 apart, so that a block's maximum is neither
-    the first nor the last one's, and so that the sums of some rows are rescaled to nothing.
-    """
-    sizes = [(1, 1, 1, True), (7, 7, 3, True), (7, 7, 7, True), (6, 6, 2, False)]
-    sizes += [(5, 5, 128, True), (2, 7, 3, True), (5, 3, 2, True), (1, 6, 4, True)]
-    sizes += [(3, 8, 5, False), (2, 0, 4, True)]
-    for T, S, block, causal in sizes:
-        yield *_qkv(rng, 2, 1, T, S, 3, 2), block, causal
-    for block, causal in [(1, True), (2, False)]:
-        yield *_far_apart(), rng.normal(size=(1, 1, 4, 2)), block, causal
-
-
 def sinusoid(rng):
     """Step 0 (every wave begins with 0, 1); whole steps; positions between steps."""
     yield np.zeros(1), 2

@@ -42,38 +42,6 @@ def attention(q, k, v, visible=None, causal=False, window=None):
     return out
 
 
-def online_attention(q, k, v, block, causal=False):
-    """The same without a whole row of weights: keys come in blocks, and running sums are rescaled.
-
-    After any number of blocks m is the largest score seen, l the sum of exp(score - m),
-    o the sum of exp(score - m) v. Sources: m and l, Milakov & Gimelshein 2018 (arXiv:1805.02867);
-    o, Rabe & Staats 2021 (arXiv:2112.05682); in tiles, Dao et al. 2022 (arXiv:2205.14135), alg. 1.
-
-    block    keys per block; shapes and causal as in `attention`
-    returns  out (batch, heads, T, E); lse (batch, heads, T), the log of the sum of exponentials,
-             -inf where nothing is seen
-    """
-    B, H, T, D = q.shape
-    S = k.shape[2]
-    out, lse = np.zeros((B, H, T, v.shape[3])), np.full((B, H, T), -np.inf)
-    for b in range(B):
-        for h in range(H):
-            for t in range(T):
-                m, l, o = -np.inf, 0.0, np.zeros(v.shape[3])
-                end = t + S - T + 1 if causal else S
-                for start in range(0, max(end, 0), block):
-                    keys = slice(start, min(start + block, end))
-                    score = k[b, h, keys] @ q[b, h, t] / np.sqrt(D)
-                    larger = max(m, score.max())
-                    weight, shrink = np.exp(score - larger), np.exp(m - larger)
-                    l = l * shrink + weight.sum()
-                    o = o * shrink + weight @ v[b, h, keys]
-                    m = larger
-                if l > 0:
-                    out[b, h, t], lse[b, h, t] = o / l, m + np.log(l)
-    return out, lse
-
-
 def sinusoid(position, C):
     """Positions as waves: PE[t, 2i] = sin(p_t / 10000^(2i/C)), PE[t, 2i+1] = cos of it (sec. 3.5).
 

@@ -53,5 +53,7 @@ def transformer(params, ids, *, layers, heads, context):
     x = np.array([[params["embed"][i] for i in row] for row in ids])
     nothing = np.zeros((len(ids), heads, 0, x.shape[-1] // heads))
     for n in range(layers):
-        x, _, _ = block(own(params, f"blocks.{n}."), x, nothing, nothing, 0, heads, True, context)
-    return layer_norm(x, params["norm.weight"], params["norm.bias"]) @ params["output"].T
+        layer = own(params, f"blocks.{n}.")
+        x, _, _ = block(layer, x, nothing, nothing, 0, heads, True, context)
+    x = layer_norm(x, params["norm.weight"], params["norm.bias"])
+    return x @ params["output"].T
