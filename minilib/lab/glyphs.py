@@ -1,6 +1,7 @@
 """Pictures of crowded letters, with every letter known; the font is matplotlib's DejaVu Sans."""
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,9 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-# without i and j, which are in two pieces, and without I and O, which look like l and o
-ALPHABET = "abcdefghklmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+# without i and j, which are in two pieces, and without I, which looks like l; of a letter whose
+# capital has its shape, such as o, the small one alone: no shape is in two parts of the split
+ALPHABET = "abcdefghklmnopqrstuvwxyzABDEFGHJLMNQRT"
 PARTS = ("train", "validation", "test")
 
 
@@ -95,6 +97,69 @@ def _ink(letter, height, angle):
         inside ^= Path(ring).contains_points(places)  # a ring within a ring is a hole
     columns, rows = places[inside].T
     return rows, columns - columns.min()
+
+
+def pieces(mask: np.ndarray) -> np.ndarray:
+    """Number the connected pieces of each picture: pixels that share a side are one piece.
+
+    mask     (count, height, width) bool
+    returns  (count, height, width) int64; 0 outside of the mask
+
+    Each pixel starts with a number of its own. Then the largest number among neighbours spreads
+    until nothing changes. A number is the place of a pixel, whose own number may be larger by now:
+    the last line takes that one.
+    """
+    names = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        wide = np.pad(names, ((0, 0), (1, 1), (1, 1)))
+        below, above = wide[:, 2:, 1:-1], wide[:, :-2, 1:-1]
+        right, left = wide[:, 1:-1, 2:], wide[:, 1:-1, :-2]
+        spread = np.maximum.reduce([names, below, above, right, left]) * mask
+        if (spread == names).all():
+            return names
+        names = np.where(mask, spread.ravel()[spread - 1], 0)
+
+
+def alone(mask: np.ndarray, instances: np.ndarray, least: int = 40) -> float:
+    """Fraction of letters of at least `least` pixels that are a piece of their own.
+
+    A piece and a letter must share more than half of the pixels that they have together.
+
+    mask       (count, height, width) bool, the pixels that are called a letter
+    instances  (count, height, width) int; 0 is paper, k the k-th letter
+    """
+    found = []
+    for names, picture in zip(pieces(mask), instances, strict=True):
+        for k in np.unique(picture[picture > 0]):
+            letter = picture == k
+            if letter.sum() < least:
+                continue
+            inside = names[letter & (names > 0)]
+            if not len(inside):
+                found.append(False)
+                continue
+            numbers, counts = np.unique(inside, return_counts=True)
+            piece = names == numbers[counts.argmax()]  # the one that shares most
+            found.append((piece & letter).sum() > (piece | letter).sum() / 2)
+    return float(np.mean(found))
+
+
+def tell_apart(names: np.ndarray, reach: int = 6) -> np.ndarray:
+    """Numbers 1, 2, … for the names of a picture, for its colours: near names never share one.
+
+    names    (height, width) int; 0 is paper, each other number a name
+    reach    names with at most so many pixels between them are near
+    returns  (height, width) int64; 0 stays 0, each name gets the smallest number that is free
+    """
+    numbers = np.zeros(names.shape, np.int64)
+    for name in np.unique(names[names > 0]):
+        near = names == name
+        for _ in range(reach + 1):
+            near = _grow(near)
+        taken = set(numbers[near])
+        free = (number for number in itertools.count(1) if number not in taken)
+        numbers[names == name] = next(free)
+    return numbers
 
 
 @functools.cache
