@@ -162,7 +162,7 @@ def test_the_topics_are_what_completion_shows():
             module.lstn  # noqa: B018
         with pytest.raises(AttributeError, match="did you mean lstm"):
             getattr(module, "04_lstm")
-        with pytest.raises(AttributeError, match="there are acceptance, attention"):
+        with pytest.raises(AttributeError, match="there are acceptance, arithmetic_tokens, "):
             module.qqq  # noqa: B018
 
 
