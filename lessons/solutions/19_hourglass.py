@@ -1,6 +1,21 @@
-"""Solutions to the exercises of lesson 19."""
+"""Solutions to the exercises of lesson 19.
 
-import math
+Exercise 4, width 64, four middle layers, k = 4, 252 steps as in the race, bits per byte
+of the 8 kB of unseen plays, and bits more than at place 0 by `by_place`:
+
+    seed                            0      1      2
+    before=1, after=1 (the race)    3.27   3.27   3.27
+    before=0, after=0               3.60   3.59   3.58
+        place 1                    -0.01   0.00  -0.01
+        place 2                     0.05   0.06   0.05
+        place 3                     0.11   0.11   0.10
+
+Without layers on bytes the model loses 0.3 bits per byte, at every place of a group,
+and the last place loses another 0.1. At place 3 the output knows the bytes up to the
+first of its group, and through the skip the one that it has just read, but nothing of
+the two between. (A step of this model costs 0.17 of six plain layers, against 0.44 with
+the two layers on bytes; the comparison is at equal steps.)
+"""
 
 import numpy as np
 
@@ -9,18 +24,18 @@ from minilib.hourglass import multiply_adds
 from minilib.naive import hourglass as naive
 
 
-def my_last_heard(t, k1, k2):
+def my_last_seen(t, k1, k2):
     # the rule of one waist, for groups of k1 k2 bytes: the shifts add up to k1 k2 - 1
     return t // (k1 * k2) * k1 * k2
 
 
-def last_by_poking(t, k1, k2):
+def last_seen(t, k1, k2):
     marks = np.eye(t + k1 * k2)[None]
     outer = naive.shorten_average(naive.group(marks, k1, k1 - 1))
     inner = naive.shorten_average(naive.group(outer, k2, k2 - 1))
-    groups = naive.up_repeat(inner, k2, math.ceil(marks.shape[1] / k1))
-    heard = np.flatnonzero(naive.up_repeat(groups, k1, marks.shape[1])[0, t])
-    return int(heard[-1])
+    groups = naive.up_repeat(inner, k2, outer.shape[1])
+    seen = naive.up_repeat(groups, k1, marks.shape[1])[0, t]
+    return int(np.flatnonzero(seen)[-1])
 
 
 def waists(rng):
@@ -38,17 +53,6 @@ def my_multiply_adds(T, C, V, k, before, middle, after, context):
 
     G = (T + k - 1) // k
     return (before + after) * block(T) + middle * block(G) + C * V * T
-
-
-def my_even_k():
-    # Two fine layers and eight in the middle cost as much as six plain ones when
-    # 2 + 8 / k = 6, if most of the cost is matrices.
-    return 2
-
-
-def even_k():
-    cost = lambda k, middle: multiply_adds(256, 64, 256, k, 1, middle, 1, 64)
-    return min(range(1, 65), key=lambda k: abs(cost(k, 8) - cost(1, 4)))
 
 
 def my_sentence_ends(ids):
@@ -71,3 +75,8 @@ def sentences(rng):
         yield (np.array([list(text)]),)
     yield (np.array([list(b"Me."), list(b"You")]),)  # rows do not touch
     yield (rng.integers(30, 70, size=(3, 50)),)
+
+
+assert minilib.check(my_last_seen, like=last_seen, cases=waists)
+assert minilib.check(my_multiply_adds, like=multiply_adds)
+assert minilib.check(my_sentence_ends, like=sentence_ends, cases=sentences)
