@@ -47,9 +47,9 @@ class _Online(torch.autograd.Function):
     """Tiles of queries by `block` keys; backward makes the weights of a tile again from lse alone.
 
     With P = exp(S - lse), what arrives at out as dO and at lse as dL gives
-    dS = P (dO Vᵀ - D + dL), D the rows' sums of dO · O
-    (D as in Dao et al. 2022, arXiv:2205.14135, appendix B; lse is no output there. That lse alone
-    is enough: Dao 2023, arXiv:2307.08691, alg. 2).
+    dS = P (dO Vᵀ - r + dL), r the rows' sums of dO · O
+    (D in Dao et al. 2022, arXiv:2205.14135, appendix B; lse is no output there. That lse alone
+    is enough: Dao 2023, arXiv:2307.08691, algorithm 2).
     """
 
     @staticmethod
@@ -75,12 +75,13 @@ class _Online(torch.autograd.Function):
     def backward(ctx, d_out, d_lse):
         q, k, v, out, lse = ctx.saved_tensors
         d_q, d_k, d_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        D, scale = (d_out * out).sum(-1) - d_lse, q.shape[-1] ** -0.5
+        row_sums = (d_out * out).sum(-1) - d_lse
+        scale = q.shape[-1] ** -0.5
         for rows, keys, future in _tiles(q, k, ctx.block, ctx.causal):
             P = _scores(q, k, rows, keys, future).sub_(lse[..., rows, None]).exp_()
             d_v[..., keys, :] = P.mT @ d_out[..., rows, :]
             d_P = d_out[..., rows, :] @ v[..., keys, :].mT
-            d_score = d_P.sub_(D[..., rows, None]).mul_(P).mul_(scale)
+            d_score = d_P.sub_(row_sums[..., rows, None]).mul_(P).mul_(scale)
             d_q[..., rows, :] += d_score @ k[..., keys, :]
             d_k[..., keys, :] = d_score.mT @ q[..., rows, :]
         return d_q, d_k, d_v, None, None
@@ -144,8 +145,8 @@ def has_orthogonal_pair(a: Tensor, b: Tensor) -> bool:
 
     Decided by one call of attention. The score of a pair is -C times the number of common 1s,
     C = 2 log (m + 3), and its value is 1; one key more has score 0 and value 0. A row with an
-    orthogonal partner gets 1/2 or more; a row without one at most m exp(-C) < 1/8 (with C = 2 log m
-    a single key would give 1/2 as well).
+    orthogonal partner gets 1/2 or more. For a row without one the other keys' sum is at most
+    m exp(-C) <= 1/12, so it gets 1/13 or less (with C = 2 log m one key would give 1/2 as well).
     Raises ValueError for shapes that do not fit and for numbers other than 0 and 1.
     """
     check_shapes(a=(a, (None, None)), b=(b, (None, a.shape[-1] if a.dim() else None)))

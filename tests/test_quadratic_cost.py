@@ -22,7 +22,7 @@ from minilib.quadratic_cost import (
 WRONG = {
     naive.multiplications: edited(
         naive.multiplications,
-        not_causal=("0, t + 1):", "0, T):"),
+        not_causal=("first, t + 1):", "first, T):"),
         window_of_one_too_many=("t + 1 - window", "t - window"),
         state_only_read=("M * E + M * E + M", "M * E + M"),
     ),

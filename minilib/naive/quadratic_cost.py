@@ -24,7 +24,8 @@ def multiplications(kind, T, D, E, M=0, window=0):
         if kind == "linear":
             count += M * E + M * E + M
         else:
-            for _ in range(max(0, t + 1 - window) if kind == "window" else 0, t + 1):
+            first = max(0, t + 1 - window) if kind == "window" else 0
+            for _ in range(first, t + 1):
                 count += D + E
     return count
 
