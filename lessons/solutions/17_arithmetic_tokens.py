@@ -1,6 +1,6 @@
 """Solutions to the exercises of lesson 17.
 
-Exercise 3, right answers of 1,000 held-out sums, seeds 1, 2, 3 of `operands`:
+Exercise 3, correct answers of 1,000 held-out sums, seeds 1, 2, 3 of `operands`:
 
     digits     from the left    from the right
     2          210  198  200    405  373  389
@@ -10,9 +10,9 @@ Exercise 3, right answers of 1,000 held-out sums, seeds 1, 2, 3 of `operands`:
 
 Of two digits there are only 132 different held-out pairs, so most occur several times.
 The left model is best where no operand has a second piece. Five digits were never seen,
-and no answer is right. About 1 in 20 has the right length from the right, 1 in 100 from
-the left; the others are too short. Neither model learned a rule that goes on, but sums
-of the lengths it was shown.
+and no answer is correct: about 1 in 20 has the correct length from the right, 1 in 100
+from the left. Neither model learned a rule that goes on, but sums of the lengths that
+it was shown.
 """
 
 import minilib
@@ -22,9 +22,8 @@ SHAPES = [(6, 6, 7, 3), (5, 5, 6, 2), (8, 8, 8, 3)]
 
 
 def my_chunk_right(digits, k):
-    first = (
-        len(digits) - 1
-    ) % k + 1  # not len % k: that is 0 where all pieces are full
+    # not len(digits) % k: that is 0 where all pieces are full
+    first = (len(digits) - 1) % k + 1
     rest = range(first, len(digits), k)
     return [digits[:first]] + [digits[i : i + k] for i in rest]
 
