@@ -104,6 +104,8 @@ def _fit(options, model, split, tokenizer):
         seed=options.seed,
         tokenizer=tokenizer,
     )
+    if hasattr(model, "scheduled"):  # its loss depends on how far the training is
+        batches = model.scheduled(batches, options.steps)
     sample = split.validation[:50_000]
     first = int(os.environ.get("RANK", 0)) == 0
 
