@@ -82,7 +82,10 @@ WRONG = {
             second_classifier=('["classifiers"][-1, 0]', '["classifiers"][-1, 1]'),
             classifier_of_the_first_layer=('["classifiers"][-1, 0]', '["classifiers"][0, 0]'),
             the_first_state=("states[-1]", "states[0]"),
-            one_layer_too_few=("range(layers):\n        x =", "range(layers - 1):\n        x ="),
+            one_layer_too_few=(
+                "range(layers):\n        x =",
+                "range(max(1, layers - 1)):\n        x =",
+            ),
         ),
         places_go_on_past_the_window,
         positions_before_the_first_layer_alone,
