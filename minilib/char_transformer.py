@@ -13,6 +13,7 @@ from minilib import twin
 from minilib.attention import attention, join_heads, split_heads
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import char_transformer as naive
+from minilib.shapes import check_size
 
 
 @twin(naive.post_norm_block)
@@ -114,17 +115,15 @@ def count_parameters(vocab_size: int, width: int, layers: int, context: int) -> 
 
     Raises ValueError for a size below 1.
     """
-    sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "context": context}
-    _check_sizes(sizes)
+    _check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
     table = vocab_size * width
     predict = 2 * table + layers * width * (12 * width + 4 + context)
     return predict, (2 * layers - 1) * table
 
 
-def _check_sizes(sizes):
+def _check_sizes(**sizes):
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, got {size}")
+        check_size(name, size)
 
 
 @twin(naive.char_transformer)
@@ -154,8 +153,7 @@ class CharTransformer(LanguageModel):
         context: int = 128,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "context": context}
-        _check_sizes(sizes)
+        _check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
         self.vocab_size, self.context = vocab_size, context
         self.progress, self.second, self.places = 0.0, 0.5, None
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
