@@ -1,4 +1,20 @@
-"""Solutions to the exercises of lesson 27."""
+"""Solutions to the exercises of lesson 27.
+
+Exercise 1: among the divisors of a million, patches of 125 bytes are the cheapest, near
+(2 T)^(1/3) = 126.
+
+Exercise 4: bits per byte at equal time (150 steps with patches of 4, 160 with patches
+of 8), 20,000 bytes of the test plays, seeds 0, 1, 2:
+
+                                  patch 4               patch 8
+    all places                    3.40  3.37  3.47      3.41  3.39  3.48
+    first byte less the others    0.35  0.28  0.46      1.15  1.07  1.42
+
+With patches of 8 the first byte stands out three times as much, but there are half as
+many first bytes, and the two models are equally good. Only the first byte has no
+neighbour in its patch: at place 1 the curve of patches of 8 has already fallen by 0.8
+to 1.1 bits, close to the places after it.
+"""
 
 import weakref
 
@@ -10,7 +26,6 @@ from minilib.megabyte import attention_cost
 
 def my_attention_cost(T, patch, reach=0):
     K = (T + patch - 1) // patch
-    # for a million bytes 125 is best among the divisors: near (2T)^(1/3) = 126
     return K * K, K * patch * (reach + patch)
 
 
@@ -53,18 +68,18 @@ def all_at_once(vectors, pad, M):
     return (means @ M).reshape(-1, D)[: T + 1], "a patch is held"
 
 
-def one_by_one(vectors, held):
-    """Hands out copies; counts how many are still held, the next one included."""
-    watched = []
+def watched(vectors, held):
+    """Hands out copies, and counts how many of them are held, the next one included."""
+    alive = []
     for vector in map(np.copy, vectors):
-        watched.append(weakref.ref(vector))
-        held.append(sum(one() is not None for one in watched))
+        alive.append(weakref.ref(vector))
+        held.append(sum(one() is not None for one in alive))
         yield vector
 
 
 def stream_and_memory(vectors, pad, M):
     held = [0]
-    rows = my_stream(one_by_one(vectors, held), pad, M)
+    rows = my_stream(watched(vectors, held), pad, M)
     much = max(held) > len(pad) + 2  # a patch, the one that arrives, the one before
     return rows, f"{'more than ' * much}a patch is held"
 
