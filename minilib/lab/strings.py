@@ -1,8 +1,10 @@
 """Parallel strings: the interface of Django in 98 languages, read from its translation files."""
 
 import functools
+import hashlib
 import os
 import pathlib
+import random
 import re
 from typing import NamedTuple
 
@@ -127,3 +129,52 @@ def parallel(
             f"are translated and without format marks; of {of[0]} and {of[1]} there is none"
         )
     return [text for text, _ in pairs], [same for _, same in pairs]
+
+
+def by_language(
+    least: int = 12, fewest: int = 150
+) -> tuple[list[str], dict[str, tuple[list[str], list[int]]]]:
+    """Sentences of the interface with their languages: names, {part: (texts, places in names)}.
+
+    least   characters of the English text, as in `parallel`; fewest: texts that a language has
+    Regional variants, such as "es_MX", are left out. The parts are "train", "validation", "test".
+    All translations of a text are in one part, so that no part holds a text that another one has
+    in the language next door. Which part, the text's hash says: 70, 15 and 15 of 100.
+    """
+    names, parts = [], {part: ([], []) for part in ("train", "validation", "test")}
+    for name, strings in interface_strings().items():
+        variant = name.partition("_")[2]
+        if len(variant) not in (0, 4):  # four letters name a script: "sr_Latn"
+            continue
+        try:
+            texts, english = parallel(strings, least=least)
+        except ValueError:  # nothing is left
+            continue
+        if len(texts) < fewest:
+            continue
+        for text, same in zip(texts, english, strict=True):
+            place = hashlib.sha256(same.encode()).digest()[0] / 256
+            part = "train" if place < 0.7 else "validation" if place < 0.85 else "test"
+            parts[part][0].append(text)
+            parts[part][1].append(len(names))
+        names.append(name)
+    return names, parts
+
+
+def with_typos(text: str, rate: float, seed: int = 0) -> str:
+    """Each character, at this rate, is dropped, doubled, or swapped with the one before it.
+
+    The same text, rate and seed give the same typos. Raises ValueError for a rate outside [0, 1].
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate must lie in [0, 1], got {rate}")
+    rng, out = random.Random(f"{seed} {rate} {text}"), []
+    for character in text:
+        kind = rng.randrange(3) if rng.random() < rate else None
+        if kind == 1:
+            out += [character, character]
+        elif kind == 2:
+            out.insert(max(len(out) - 1, 0), character)
+        elif kind is None:
+            out.append(character)
+    return "".join(out)
