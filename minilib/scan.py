@@ -15,7 +15,7 @@ from minilib.autograd import once_differentiable
 from minilib.naive import scan as naive
 
 # On a CPU a large state goes step by step: what one step reads and writes is still in the cache for
-# all that is done with it. Anything else goes in √T chunks of Q steps side by side, which takes 2√T
+# all that is done with it. Anything else goes in √T chunks of Q steps side by side, which takes 3√T
 # operations in place of T:
 #
 #     10 steps, 3 chunks of Q = 3     0 1 2     3 4 5     6 7 8     9
@@ -70,7 +70,7 @@ def _forward(a, h, first):
     a_chunks, h_chunks = (t[:end].unflatten(0, (chunks, Q)) for t in (a, h))
     _step_by_step(a_chunks.unbind(1), h_chunks.unbind(1))
     for c in range(1, chunks):
-        left = a_chunks[c].cumprod(0)  # what each step leaves of the state before the chunk
+        left = a_chunks[c].cumprod(0)  # what each leaves of the state before the chunk
         h_chunks[c].addcmul_(left, h_chunks[c - 1, -1])
     _step_by_step(a[end - 1 :].unbind(), h[end - 1 :].unbind())
 

@@ -183,11 +183,12 @@ def dynamic_pooling(params, ids, *, source, before, middle, after, heads, contex
     x = np.array([[params["embed"][i] for i in row] for row in ids])
     x = stack(params, "before", x, before, heads, True, context)
     rows = []
-    for text, h in zip(ids[:, None], x[:, None], strict=True):  # each has segments of its own
+    for text, h in zip(ids[:, None], x[:, None], strict=True):  # row by row
         p = boundaries(params, text, h, source)
         closes = p >= 0.5
         weight = closes.astype(float) if source == "route" else np.ones(p.shape)
-        s = np.concatenate([params["null"][None, None], pool(h, closes, weight)], axis=1)
+        both = [params["null"][None, None], pool(h, closes, weight)]
+        s = np.concatenate(both, axis=1)
         s = stack(params, "middle", s, middle, heads, True, context)
         if source == "route":
             s = smooth(s, np.array([[1.0, *p[closes]]]))

@@ -66,7 +66,7 @@ def dplr_kernel(Lam, P, B, Ct, dt, L):
         spectrum = np.zeros(L, complex)
         for k in range(L):
             z = np.exp(-2j * np.pi * k / L)
-            if 2 * k == L:  # z = -1: g is infinite, and 2/(1 + z) / (g - λ) tends to Δ/2
+            if 2 * k == L:  # z = -1: g is infinite; 2/(1 + z) / (g - λ) tends to Δ/2
                 spectrum[k] = dt[h] / 2 * (c @ b)
                 continue
             poles = 2 / dt[h] * (1 - z) / (1 + z) - lam
@@ -74,7 +74,8 @@ def dplr_kernel(Lam, P, B, Ct, dt, L):
             PB, PP = cauchy(p.conj() * b, poles), cauchy(p.conj() * p, poles)
             spectrum[k] = 2 / (1 + z) * (CB - CP * PB / (1 + PP))
         for j in range(L):
-            K[h, j] = sum(spectrum[k] * np.exp(2j * np.pi * j * k / L) for k in range(L)).real / L
+            waves = [np.exp(2j * np.pi * j * k / L) for k in range(L)]
+            K[h, j] = (spectrum @ waves).real / L
     return K
 
 

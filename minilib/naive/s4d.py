@@ -114,7 +114,7 @@ def block(params, x, layer):
     """Norm, systems, GELU, gated linear unit and residual: x (batch, time, H) -> the same."""
     u = layer_norm(x, params["norm.weight"], params["norm.bias"]).swapaxes(1, 2)
     y = layer(part(params, "systems."), u).swapaxes(1, 2)
-    normal = np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))), otypes=[float])
+    normal = np.vectorize(lambda v: 0.5 * (1 + math.erf(v / 2**0.5)), otypes=[float])
     y = (y * normal(y)) @ params["mix.weight"].T + params["mix.bias"]
     value, gate = np.split(y, 2, axis=-1)
     return x + value / (1 + np.exp(-gate))

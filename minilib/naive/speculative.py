@@ -44,13 +44,14 @@ def speculative(target, draft, rows, length, gamma, uniforms):
                 ids.append(draw(q[-1], u[b, i]))
             # the one call of a parallel target
             p = [target(texts[b] + ids[:i]) for i in range(gamma + 1)]
-            to_accept = u[b : b + 1, gamma : 2 * gamma]
-            kept, rest = verify(np.array([p]), np.array([q]), np.array([ids]), to_accept)
+            u_accept = u[b : b + 1, gamma : 2 * gamma]
+            kept, rest = verify(np.array([p]), np.array([q]), np.array([ids]), u_accept)
             news.append([*ids[: kept[0]], draw(rest[0], u[b, -1])])
         shortest = min(len(new) for new in news)
         for text, new in zip(texts, news, strict=True):
             text += new[:shortest]
-    return np.array([text[s : s + length] for text, s in zip(texts, start, strict=True)])
+    written = [text[s : s + length] for text, s in zip(texts, start, strict=True)]
+    return np.array(written)
 
 
 def tree_parents(widths):
