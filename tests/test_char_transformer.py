@@ -228,6 +228,22 @@ def test_the_batches_tell_the_model_how_far_the_training_is():
 
 
 @torch.no_grad()
+def test_a_start_at_the_frequencies():
+    torch.manual_seed(0)
+    model = CharTransformer(8, 64, 6, 2, 16)
+    ids = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 0, 0, 1, 0, 0, 3, 0, 0, 0]])
+    with torch.no_grad():
+        model.classifiers.zero_()  # what remains is what the start adds
+    model.start_at_frequencies(ids)
+    counts = torch.tensor([12, 4, 2, 2, 1, 1, 1, 1])  # one more than they occur
+    states, classifiers = model.states(ids).detach(), model.classifiers.detach()
+    for logits in torch.einsum("nbtc,nkvc->nkbtv", states, classifiers):
+        expected = (counts / 24).log().expand_as(logits)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"ids must lie in \[0, 8\)"):
+        model.start_at_frequencies(ids + 8)
+
+
 def test_windows_are_independent():
     model, ids = model_of(context=4), torch.randint(7, (2, 11))
     logits = model(ids)
