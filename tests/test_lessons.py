@@ -13,10 +13,7 @@ import minilib
 ROOT = pathlib.Path(minilib.__file__).parents[1]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((ROOT / "lessons" / "solutions").glob("*.py"))
-FIRST_EDITION = {"23", "25", "26", "27", "37"}  # not yet under all rules
-SECOND_EDITION = [path for path in LESSONS if path.stem[:2] not in FIRST_EDITION]
 NUMBERS = {path.stem[:2]: path.name for path in LESSONS}
-second_edition = pytest.mark.parametrize("path", SECOND_EDITION, ids=lambda path: path.stem)
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
 
@@ -136,7 +133,7 @@ def prose(path):
     return "\n\n".join(source(cell) for cell in cells(path, "markdown"))
 
 
-@second_edition
+@every_lesson
 def test_every_picture_is_described_in_words(path):
     for number, cell in enumerate(cells(path), 1):
         assert "plt.show" not in source(cell), f"cell {number}: lab.plot.show says what is seen"
@@ -146,7 +143,7 @@ def test_every_picture_is_described_in_words(path):
                 assert len(alt) > 40, f"cell {number}: {alt}"
 
 
-@second_edition
+@every_lesson
 def test_papers_and_lessons_are_links(path):
     """Every paper, every other lesson that exists; and what is linked to is there."""
     text = prose(path)
@@ -166,7 +163,7 @@ CARD = re.compile(
 )
 
 
-@second_edition
+@every_lesson
 def test_exercises_are_cards(path):
     """What, minutes, difficulty, a hint that unfolds, the solution; numbered, three to five."""
     text = prose(path) + "\n"
@@ -178,7 +175,7 @@ def test_exercises_are_cards(path):
     assert len(hints) == len(cards)
 
 
-@second_edition
+@every_lesson
 def test_a_lesson_answers_one_question(path):
     """Some thirty to fifty cells, with a drawing of the mechanism."""
     both = cells(path) + cells(path, "markdown")

@@ -10,7 +10,7 @@ import re
 import execute
 import nbformat
 import pytest
-from test_lessons import SECOND_EDITION
+from test_lessons import LESSONS
 
 from minilib.lab import data
 
@@ -39,7 +39,7 @@ def least_size(path):
     return int(found[1]) * 1000 if found else None
 
 
-TAKES = {path: size for path in SECOND_EDITION if (size := least_size(path))}
+TAKES = {path: size for path in LESSONS if (size := least_size(path))}
 
 
 @pytest.mark.parametrize("path", TAKES, ids=lambda path: path.stem)
