@@ -1,4 +1,21 @@
-"""Solutions to the exercises of lesson 26."""
+"""Solutions to the exercises of lesson 26.
+
+Exercise 4, measured with seeds 0, 1 and 2.
+
+Text, the small model, bits per byte on 20,000 unseen bytes, normal and cleared biases:
+3.050 and 3.055, 3.042 and 3.029, 3.030 and 3.068.
+
+Game at the rate 0.01, fraction of right notes at 24, 48 and 96 symbols, normal and
+cleared biases:
+seed 0: 1.00 1.00 1.00 and 1.00 1.00 0.90
+seed 1: 0.99 1.00 0.96 and 1.00 1.00 0.99
+seed 2: 1.00 1.00 0.99 and 1.00 1.00 1.00
+
+Neither task suffers by much more than two seeds differ. A fresh channel does forget
+within two symbols, but the biases are learned, and the step sizes also depend on the
+input: training repaired the start within 150 and 400 steps. This is a statement about
+two small tasks only.
+"""
 
 import numpy as np
 import torch
