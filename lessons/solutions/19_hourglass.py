@@ -10,11 +10,11 @@ of the 8 kB of unseen plays, and bits more than at place 0 by `by_place`:
         place 2                     0.05   0.06   0.05
         place 3                     0.11   0.11   0.10
 
-Without layers on bytes the model loses 0.3 bits per byte, at every place of a group,
-and the last place loses another 0.1. At place 3 the output knows the bytes up to the
-first of its group, and through the skip the one that it has just read, but nothing of
-the two between. (A step of this model costs 0.17 of six plain layers, against 0.44 with
-the two layers on bytes; the comparison is at equal steps.)
+Without layers on bytes the model loses 0.3 bits per byte, and place 3 is another 0.1
+behind place 0. At place 3 the output knows the bytes up to the one at place 0, and
+through the skip the one that it has just read, but nothing of the two between. (The
+comparison is at equal steps. It is not at equal depth, four layers against six, nor at
+equal cost: a step costs 0.17 of six plain layers, against 0.44.)
 """
 
 import numpy as np
