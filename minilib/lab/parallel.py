@@ -188,7 +188,7 @@ def _shard(call, world, device):
         distributed.broadcast(value.data, 0)  # the first process's numbers
     mesh = init_device_mesh(device.type, (world,))
     lists = (nn.ModuleList, nn.ModuleDict)
-    for module in list(call.modules()):
+    for module in reversed(list(call.modules())):  # a list within a layer before that layer
         for layer in module.children() if isinstance(module, lists) else ():
             if not isinstance(layer, lists):
                 fully_shard(layer, mesh=mesh)
