@@ -8,13 +8,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, gelu, pad
+from torch.nn.functional import gelu, pad
 
 from minilib import twin
 from minilib.autograd import once_differentiable
 from minilib.convolution import fast_length
-from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import hyena as naive
+from minilib.s4d import Stack
 from minilib.shapes import check_shapes, check_size
 
 
@@ -169,6 +169,9 @@ class _Block(nn.Module):
         self.mix = HyenaOperator(width, context, hidden, bands)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
+    def init_state(self, batch_size, like):
+        return self.mix.init_state(batch_size, like)
+
     def forward(self, x, state=None):
         u = self.norm1(x)
         y, state = (self.mix(u), None) if state is None else self.mix(u, state)
@@ -177,7 +180,7 @@ class _Block(nn.Module):
 
 
 @twin(naive.hyena_lm, float32=1e-4)  # as its filters
-class Hyena(LanguageModel):
+class Hyena(Stack):
     """A stack of Hyena blocks: trained by FFT, written with the gated past of every layer.
 
     vocab_size  symbols
@@ -188,8 +191,6 @@ class Hyena(LanguageModel):
     Training costs L log L. Symbol t costs min(t, context) D in each layer: as long as the state.
     """
 
-    rounding = 1e-12  # of the FFTs in float64: how far a symbol may move the logits before it
-
     def __init__(
         self,
         vocab_size: int = 256,
@@ -199,31 +200,5 @@ class Hyena(LanguageModel):
         hidden: int = 64,
         bands: int = 2,
     ):
-        super().__init__()
-        check_size("vocab_size", vocab_size)
-        check_size("layers", layers)
-        self.vocab_size = vocab_size
-        self.embed = nn.Parameter(torch.randn(vocab_size, width))
-        blocks = (_Block(width, context, hidden, bands) for _ in range(layers))
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(width)
-        small = 0.1 * width**-0.5  # so that the first guess is near uniform
-        self.output = nn.Parameter(small * torch.randn(vocab_size, width))
-
-    def init_state(self, batch_size: int) -> tuple:
-        return tuple(block.mix.init_state(batch_size, like=self.embed) for block in self.blocks)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        check_ids(ids, self.vocab_size, dims=2)
-        x = embedding(ids, self.embed)
-        for block in self.blocks:
-            x, _ = block(x)
-        return self.norm(x) @ self.output.t()
-
-    def extend(self, ids: Tensor, state: tuple) -> tuple[Tensor, tuple]:
-        check_ids(ids, self.vocab_size, dims=2)
-        x, after = embedding(ids, self.embed), []
-        for block, old in zip(self.blocks, state, strict=True):
-            x, new = block(x, old)
-            after.append(new)
-        return self.norm(x) @ self.output.t(), tuple(after)
+        make = lambda: _Block(width, context, hidden, bands)
+        super().__init__(vocab_size, width, layers, make)

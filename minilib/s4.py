@@ -14,7 +14,7 @@ from minilib import twin
 from minilib.convolution import causal_conv
 from minilib.naive import s4 as naive
 from minilib.naive.hippo import nplr
-from minilib.s4d import S4D, Systems, at_least_float32, vandermonde
+from minilib.s4d import Block, Stack, Systems, at_least_float32, vandermonde
 from minilib.shapes import check_shapes, check_size
 
 
@@ -172,7 +172,7 @@ class S4Layer(Systems):
 
 
 @twin(naive.s4_lm)
-class S4(S4D):
+class S4(Stack):
     """A stack of S4 layers as a language model; arguments as in S4D, and `length` as in S4Layer.
 
     The state is a tuple with the state of each S4Layer.
@@ -186,4 +186,5 @@ class S4(S4D):
         layers: int = 2,
         length: int = 128,
     ):
-        self._build(vocab_size, width, layers, lambda: S4Layer(width, state, length))
+        make = lambda: Block(S4Layer(width, state, length), width)
+        super().__init__(vocab_size, width, layers, make)

@@ -241,14 +241,17 @@ class S4DLayer(Systems):
 # -- language model --------------------------------------------------------------------------------
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Norm, systems, GELU, gated linear unit, residual: x (batch, time, H) -> x, state."""
 
-    def __init__(self, systems, width):
+    def __init__(self, systems: Systems, width: int):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.systems = systems
         self.mix = nn.Linear(width, 2 * width)
+
+    def init_state(self, batch_size: int, like: Tensor):
+        return self.systems.init_state(batch_size, like)
 
     def forward(self, x, state=None):
         u = self.norm(x).mT
@@ -257,43 +260,29 @@ class _Block(nn.Module):
         return x + glu(self.mix(gelu(y))), state
 
 
-@twin(naive.s4d_lm)
-class S4D(LanguageModel):
-    """A stack of S4D layers: trained as a convolution, sampled from a state of constant size.
+class Stack(LanguageModel):
+    """Embedding, blocks, norm and output: what S4D, S4 and Hyena share.
 
-    vocab_size    symbols
-    width, state  H, channels, and N, real numbers of state in each
-    layers        blocks
-    init          "legs", "inv", "lin" or "real" (see naive.s4d_init)
-    The state is a tuple with (batch, H, N / 2) complex numbers for each layer.
+    make  called once for each of the layers. A block takes x (batch, time, H) to x and None by FFT,
+          or x and a state to x and a state, and its init_state is like that of Systems
     """
 
     rounding = 1e-12  # of the FFTs in float64: how far a symbol may move the logits before it
 
-    def __init__(
-        self,
-        vocab_size: int = 256,
-        width: int = 96,
-        state: int = 64,
-        layers: int = 2,
-        init: str = "lin",
-    ):
-        self._build(vocab_size, width, layers, lambda: S4DLayer(width, state, init))
-
-    def _build(self, vocab_size, width, layers, make: Callable[[], Systems]):
+    def __init__(self, vocab_size: int, width: int, layers: int, make: Callable[[], nn.Module]):
         super().__init__()
         check_size("vocab_size", vocab_size)
         check_size("width", width)
         check_size("layers", layers)
         self.vocab_size = vocab_size
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
-        self.blocks = nn.ModuleList(_Block(make(), width) for _ in range(layers))
+        self.blocks = nn.ModuleList(make() for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         small = 0.1 * width**-0.5  # so that the first guess is near uniform
         self.output = nn.Parameter(small * torch.randn(vocab_size, width))
 
     def init_state(self, batch_size: int) -> tuple:
-        return tuple(block.systems.init_state(batch_size, like=self.embed) for block in self.blocks)
+        return tuple(block.init_state(batch_size, like=self.embed) for block in self.blocks)
 
     def forward(self, ids: Tensor) -> Tensor:
         check_ids(ids, self.vocab_size, dims=2)
@@ -309,3 +298,26 @@ class S4D(LanguageModel):
             x, new = block(x, old)
             after.append(new)
         return self.norm(x) @ self.output.t(), tuple(after)
+
+
+@twin(naive.s4d_lm)
+class S4D(Stack):
+    """A stack of S4D layers: trained as a convolution, sampled from a state of constant size.
+
+    vocab_size    symbols
+    width, state  H, channels, and N, real numbers of state in each
+    layers        blocks
+    init          "legs", "inv", "lin" or "real" (see naive.s4d_init)
+    The state is a tuple with (batch, H, N / 2) complex numbers for each layer.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 256,
+        width: int = 96,
+        state: int = 64,
+        layers: int = 2,
+        init: str = "lin",
+    ):
+        make = lambda: Block(S4DLayer(width, state, init), width)
+        super().__init__(vocab_size, width, layers, make)
