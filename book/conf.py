@@ -14,6 +14,7 @@ exclude_patterns = ["README.md", "lessons/notebooks"]  # parts of other pages; f
 
 nb_execution_mode = "off"
 myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_dmath_double_inline = True  # a display equation in a list
 myst_heading_anchors = 3
 
 html_theme = "furo"

@@ -117,6 +117,13 @@ def test_the_glossary_and_the_search_know_rotary(book, pages):
     assert "Glossary" in pages[book / "lessons" / "glossary.html"].text
 
 
+def test_no_formula_is_left_in_dollars(book, pages):
+    for path in LESSONS:
+        text = pages[book / "lessons" / f"{path.stem}.html"].text
+        text = re.sub(r"<(pre|code|script|style).*?</\1>|<[^>]*>", "", text, flags=re.DOTALL)
+        assert "$" not in text, (path.stem, text[text.index("$") - 60 :][:120])
+
+
 def test_hints_fold_and_marks_for_the_tests_are_hidden(book, pages):
     for path in LESSONS:
         page = pages[book / "lessons" / f"{path.stem}.html"].text
