@@ -1,7 +1,7 @@
 """Dynamic pooling: a causal language model whose middle runs once a segment, of whatever length.
 
 Names and symbols are those of minilib/naive/dynamic_pooling.py, which names the papers and the
-departures. Not here: H-Net of two stages, dropout.
+departures. Not here: dropout, and H-Net of two stages, which is in minilib/hnet.py.
 """
 
 import math

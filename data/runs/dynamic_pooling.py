@@ -1,11 +1,13 @@
 """Chunks that form: who closes segments, step by step of the training, and the score in the end.
 
-    python data/runs/dynamic_pooling.py [--seeds 0 1 2] [--steps 300]
+    python data/runs/dynamic_pooling.py [--seeds 0 1 2] [--steps 300] [--only SOURCE ...]
 
-Small models of one size. On Shakespeare each source of ends, and as a control "hourglass", groups
-of 5 bytes wherever they fall. On the interface of Django, the same messages in English, Russian
-and Chinese, H-Net's router; the last tenth of the messages is held out. A frame is how likely each
-byte of one held-out sentence closes a segment, at a step of the training.
+With --only, the other runs of the record are kept. Small models of one size. On Shakespeare each
+source of ends, and as a control "hourglass", groups of 5 bytes wherever they fall. On the
+interface of Django, the same messages in English, Russian and Chinese, H-Net's router; the last
+tenth of the messages is held out. A frame is how likely each byte of one held-out sentence closes a
+segment, at a step of the training. "entropy" copies the entropy spikes of the Transformer that the
+course ships, as "supervised" copies a tokenizer.
 """
 
 import argparse
@@ -16,10 +18,11 @@ import torch
 from torch.nn import functional
 
 from minilib import lab
-from minilib.dynamic_pooling import DynamicPooling, space_ends, token_ends
+from minilib.dynamic_pooling import DynamicPooling, entropy_spikes, space_ends, token_ends
 from minilib.hourglass import Hourglass
 from minilib.lab import data, weights
 from minilib.lab.strings import interface_strings
+from minilib.transformer import Transformer
 from minilib.unigram import UnigramTokenizer
 
 BATCH, LENGTH, RATE, SHORTEN = 8, 128, 5e-3, 5
@@ -34,6 +37,7 @@ ROWS = [  # source, text
     ("route", "play"),
     ("gumbel", "play"),
     ("supervised", "play"),
+    ("entropy", "play"),
     ("space", "play"),
     ("hourglass", "play"),
 ]
@@ -68,13 +72,14 @@ def one_run(source, name, seed, steps):
     if source == "hourglass":
         model = Hourglass(width=64, k=SHORTEN, before=1, middle=2, after=1)
     else:
-        model = DynamicPooling(width=64, source=source, shorten=SHORTEN)
+        copies = "supervised" if source == "entropy" else source
+        model = DynamicPooling(width=64, source=copies, shorten=SHORTEN)
     loss = lab.train.language_loss if source == "hourglass" else DynamicPooling.loss
-    if source == "supervised":
-        tokenizer = UnigramTokenizer.train(train[:200_000], 4000)
+    target = {"supervised": tokens_of, "entropy": spikes_of}.get(source, lambda _: None)(train)
+    if target:
 
         def loss(model, ids):
-            return model.loss(ids, ends_of(tokenizer, ids))
+            return model.loss(ids, target(ids))
 
     windows = data.windows(train, batch=BATCH, length=LENGTH, seed=seed)
     taken = {round(steps * part) for part in (0, 1 / 30, 1 / 15, 2 / 15, 4 / 15, 1 / 2, 3 / 4)}
@@ -93,17 +98,34 @@ def one_run(source, name, seed, steps):
     if source == "hourglass":
         return row
     row |= where(model, held_out)
-    if source == "supervised":
-        row |= agreement(model, held_out, ends_of(tokenizer, tensor(held_out)))
+    if target:
+        row |= agreement(model, held_out, target(tensor(held_out)))
     frames.append({"step": steps, **frame(model, sentence)})
     return row | {"sentence": sentence.decode(), "frames": frames}
 
 
-def ends_of(tokenizer, ids):
-    """(batch, time) bool: where the tokens of each row end."""
+def tokens_of(train):
+    """ids (batch, time) -> bool: where the tokens of each row end."""
+    tokenizer = UnigramTokenizer.train(train[:200_000], 4000)
     pieces = tokenizer.pieces
-    rows = [[pieces[i] for i in tokenizer.encode(bytes(row))] for row in ids.tolist()]
-    return torch.stack([token_ends(row) for row in rows])
+
+    def ends(ids):
+        rows = [[pieces[i] for i in tokenizer.encode(bytes(row))] for row in ids.tolist()]
+        return torch.stack([token_ends(row) for row in rows])
+
+    return ends
+
+
+def spikes_of(_):
+    """ids (batch, time) -> bool: where a trained Transformer is more surprised than before."""
+    reader, _ = lab.load(Transformer)
+
+    @torch.no_grad()
+    def ends(ids):
+        log_p = reader(ids).log_softmax(-1)
+        return entropy_spikes(-(log_p.exp() * log_p).sum(-1))
+
+    return ends
 
 
 @torch.no_grad()
@@ -134,7 +156,7 @@ def where(model, text):
 
 @torch.no_grad()
 def agreement(model, text, ends):
-    """How many of the predicted ends are the tokenizer's, and of its ends are predicted."""
+    """How many of the predicted ends are the target's, and of its ends are predicted."""
     closes, _ = model.boundaries(tensor(text))
     found = {"precision": share(ends[closes]), "recall": share(closes[ends]), "base": share(ends)}
     return {name: round(value, 4) for name, value in found.items()}
@@ -144,6 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--only", nargs="+", metavar="SOURCE", help="keep the other runs")
     parser.add_argument("--out", default=pathlib.Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -154,11 +177,21 @@ def main():
         "device": "CPU, 1 thread",
         "torch": torch.__version__,
     }
-    started, runs = time.perf_counter(), []
+    started, before, runs = time.perf_counter(), 0, []
+    if options.only:
+        kept = data.runs("dynamic_pooling")
+        runs, before = kept["runs"], kept["minutes"]
+        again = lambda run: run["source"] in options.only and run["seed"] in options.seeds
+        runs = [run for run in runs if not again(run)]
+        added = f"{record['command']} --only {' '.join(options.only)}"
+        record |= {"command": kept["command"], "commit": kept["commit"]}
+        record["added"] = [*kept.get("added", []), added]
     for seed in options.seeds:
         for source, name in ROWS:
+            if options.only and source not in options.only:
+                continue
             runs.append(one_run(source, name, seed, options.steps))
-            minutes = round((time.perf_counter() - started) / 60, 1)
+            minutes = round(before + (time.perf_counter() - started) / 60, 1)
             data.write_runs(options.out, record | {"minutes": minutes, "runs": runs})
             brief = {k: v for k, v in runs[-1].items() if k not in ("frames", "sentence")}
             print(minutes, brief, flush=True)
