@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from minilib import twin
 from minilib.attention import attention, rope
+from minilib.byte_encoders import conv, gbst
 from minilib.char_aware import highway
 from minilib.compare import map_leaves
 from minilib.language_model import check_ids
@@ -128,6 +129,8 @@ class Translator(nn.Module):
     width, heads, layers      C, heads, and blocks of encoder and decoder each
     pool                      source symbols in one step of the encoder: above 1 it is Lee's, with
                               filters of the widths 1, 3 and 5 and a highway layer
+    soft                      the pool is GBST's of lesson 21: a filter of width 5, soft blocks of
+                              1 to 4 symbols
     s                         target symbols in one step of the decoder: above 1 it is two-step,
                               with an LSTM that writes the s symbols of a step
     """
@@ -141,19 +144,24 @@ class Translator(nn.Module):
         layers: int = 2,
         pool: int = 1,
         s: int = 1,
+        soft: bool = False,
     ):
         super().__init__()
         if min(source_size, target_size) < 4 or min(layers, pool, s) < 1:
             got = f"{source_size}, {target_size}, {layers}, {pool}, {s}"
             raise ValueError(f"sizes must be at least 4; layers, pool and s at least 1; got {got}")
-        C, self.width, self.layers, self.pool, self.s = width, width, layers, pool, s
+        C, self.width, self.layers = width, width, layers
+        self.pool, self.s, self.soft = pool, s, soft
         self.embed_source = nn.Parameter(torch.randn(source_size, C) * 0.5)
         self.embed_target = nn.Parameter(torch.randn(target_size, C) * 0.5)
         self.encoder = nn.ModuleList(Block(C, heads, causal=False) for _ in range(layers))
         self.decoder = nn.ModuleList(Block(C, heads) for _ in range(layers))
         self.lookup = nn.ModuleList(_Lookup(C, heads) for _ in range(layers))
         self.norm_source, self.norm_target = nn.LayerNorm(C), nn.LayerNorm(C)
-        if pool > 1:
+        if soft:
+            self.F_5, self.b_5 = _matrix(C, C, 5), nn.Parameter(torch.zeros(C))
+            self.score = _matrix(1, C)
+        elif pool > 1:
             for w in (1, 3, 5):
                 self.register_parameter(f"F_{w}", _matrix(C, C, w))
                 self.register_parameter(f"b_{w}", nn.Parameter(torch.zeros(C)))
@@ -173,22 +181,22 @@ class Translator(nn.Module):
         if source.dim() != 2 or not source.shape[1] or (source[:, 0] == PAD).any():
             raise ValueError(f"source must be (batch, S) ids, each row with some, got {source}")
         check_ids(source, len(self.embed_source), dims=2)
-        lengths = (source != PAD).sum(1)
+        present = source != PAD
+        lengths = present.sum(1)
         x = functional.embedding(source, self.embed_source)
-        if self.pool > 1:
+        if self.soft:
+            x = conv(x * present[..., None], self.F_5, self.b_5)
+            x, _ = gbst(x, self.score[0], present, 4, self.pool)
+        elif self.pool > 1:
             filters = [getattr(self, f"F_{w}") for w in (1, 3, 5)]
             biases = [getattr(self, f"b_{w}") for w in (1, 3, 5)]
             x = lee_pool(x, lengths, filters, biases, self.pool) @ self.project.t()
             x = highway(x.flatten(0, 1), self.W_H, self.b_H, self.W_T, self.b_T).view_as(x)
         steps = torch.arange(x.shape[1], device=x.device)
         real = steps < (lengths[:, None] + self.pool - 1) // self.pool
+        visible = real[:, None, None].expand(-1, 1, len(steps), -1)
         for block in self.encoder:
-            x = block(
-                x,
-                *block.no_past(len(x), x),
-                steps,
-                real[:, None, None].expand(-1, 1, len(steps), -1),
-            )[0]
+            x = block(x, *block.no_past(len(x), x), steps, visible)[0]
         return self.norm_source(x), real
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
@@ -258,13 +266,8 @@ class Translator(nn.Module):
         recent = x.new_zeros(B, self.F.shape[2] - 1 + self.s, C)
         recent[:, -self.s :] = self.embed_target[START]
         zero = x.new_zeros(B, C)
-        return (
-            0,
-            reads,
-            real[:, None, None],
-            pasts,
-            (recent, x.new_zeros(B, self.s, C // 2), zero, zero),
-        )
+        small = recent, x.new_zeros(B, self.s, C // 2), zero, zero
+        return 0, reads, real[:, None, None], pasts, small
 
     def step(self, ids: Tensor, state: tuple) -> tuple[Tensor, tuple]:
         """Read the symbol before, ids (batch,), at first START; log-probabilities of the next one.
@@ -373,10 +376,10 @@ def noise(text: str, rate: float, u: Sequence[float]) -> str:
 # -- training and translating ---------------------------------------------------------------------
 
 
-def translation_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean nats per target symbol, END among them and PAD not."""
-    source, target = batch
-    log_p = model(source, target)
+@twin(naive.translation_loss)
+def translation_loss(log_p: Tensor, target: Tensor) -> Tensor:
+    """Mean nats per target symbol, END among them and PAD not; log_p (batch, T, V)."""
+    check_shapes(target=(target, log_p.shape[:2]))
     return functional.nll_loss(log_p.flatten(0, 1), target.flatten(), ignore_index=PAD)
 
 

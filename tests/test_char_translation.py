@@ -79,10 +79,22 @@ WRONG = {
         encoder_is_causal=("0, heads, causal=False)", "0, heads)"),
         no_lookup=("y = y + cross_attention(", "y = y + 0 * cross_attention("),
         logits=("z - np.log(np.exp(z).sum())", "z"),
+        soft_blocks_without_a_filter=('x = conv(x, params["F_5"], params["b_5"])', "x = x + 0"),
+        soft_blocks_of_two=("True), 4, pool)", "True), 2, pool)"),
         written_without_c=(
             'fed = fed + c @ params["W_c"].T + params["bias"]',
             'fed = fed + params["bias"]',
         ),
+    ),
+    naive.translation_loss: edited(
+        naive.translation_loss,
+        padding_counts=("if target[b, t] != PAD:", "if True:"),
+        end_is_left_out=("if target[b, t] != PAD:", "if target[b, t] > END:"),
+        summed=("return total / count", "return total"),
+        of_rows=("return total / count", "return total / len(target)"),
+        of_all_places=("return total / count", "return total / target.size"),
+        shifted_again=("log_p[b, t, target[b, t]]", "log_p[b, t - 1, target[b, t]]"),
+        bits=("return total / count", "return total / count / np.log(2)"),
     ),
     naive.beam_search: edited(
         naive.beam_search,
@@ -204,11 +216,13 @@ def test_a_wide_beam_is_exhaustive_search(seed):
     torch.testing.assert_close(totals[0, :5].tolist(), [total for _, total in best])
 
 
-@pytest.fixture(scope="module", params=[(1, 1), (3, 1), (1, 3), (2, 2), (1, 5)], ids=str)
+@pytest.fixture(
+    scope="module", params=[(1, 1), (3, 1), (1, 3), (2, 2), (1, 5), (3, 2, True)], ids=str
+)
 def model(request):
-    pool, s = request.param
+    pool, s, *soft = request.param
     torch.manual_seed(0)
-    return Translator(9, 8, width=16, heads=2, pool=pool, s=s).double().eval()
+    return Translator(9, 8, width=16, heads=2, pool=pool, s=s, soft=bool(soft)).double().eval()
 
 
 SOURCE = torch.tensor([[4, 5, 6, 7, 4, 8, END], [4, 5, END, PAD, PAD, PAD, PAD]])
@@ -294,7 +308,7 @@ def test_it_learns_to_write_backwards():
     torch.manual_seed(0)
     model = Translator(7, 7, width=16, heads=2, layers=1)
     lab.fit(
-        model, batches(pairs, 16), steps=200, lr=1e-2, loss=translation_loss, progress=False
+        model, batches(pairs, 16), steps=200, lr=1e-2, loss=loss, progress=False
     )  # fmt: skip
     written = translate(model, [source for source, _ in pairs], longest=6)
     right = sum(
@@ -328,6 +342,7 @@ def test_what_does_not_fit_is_refused_by_name():
             lambda: beam_search(step, (), start, 0, 3),
             lambda: beam_search(step, (), start, 1, 0),
         ],
+        r"target must have shape": [lambda: translation_loss(torch.zeros(1, 2, 5), start[None])],
         r"rate must lie in \[0, 1\], got 2": [lambda: noise("ab", 2, [0, 0])],
         r"u must have shape \(2\)": [lambda: noise("ab", 0.1, [0])],
         r"source must be \(batch, S\) ids": [
@@ -380,10 +395,21 @@ def test_batches_depend_on_the_step_alone():
     assert padded([[3], [4, 5]]).tolist() == [[3, PAD], [4, 5]]
 
 
+def loss(model, batch):
+    source, target = batch
+    return translation_loss(model(source, target), target)
+
+
 def test_loss_leaves_padding_out():
     model = Translator(9, 8, width=16, heads=2)
     source, target = SOURCE[:1], torch.tensor([[3, 4, END]])
     longer = torch.nn.functional.pad(target, (0, 3))
-    torch.testing.assert_close(
-        translation_loss(model, (source, target)), translation_loss(model, (source, longer))
-    )
+    torch.testing.assert_close(loss(model, (source, target)), loss(model, (source, longer)))
+
+
+def test_loss_by_hand():
+    """Probabilities 1/2, 1/4 and 1/8 are 1, 2 and 3 bits: 2 bits a symbol in the mean."""
+    log_p = torch.full((2, 2, 5), -99.0)
+    log_p[0, 0, 3], log_p[0, 1, END], log_p[1, 0, END] = torch.tensor([0.5, 0.25, 0.125]).log()
+    target = torch.tensor([[3, END], [END, PAD]])
+    assert abs(translation_loss(log_p, target) / math.log(2) - 2) < 1e-6

@@ -50,7 +50,7 @@ _SMALL = {"source_size": 7, "target_size": 6, "width": 8, "heads": 2, "layers": 
 
 def translator(rng):
     """Each encoder and each decoder; T that s divides, and not, of one symbol; sources of other
-    lengths in a batch, some shorter than a group; two layers."""
+    lengths in a batch, some shorter than a group; two layers; soft blocks."""
     ids = lambda size, B, T: rng.integers(3, size, (B, T))
     for pool, s, S, T in ((1, 1, 1, 1), (1, 1, 5, 4), (3, 1, 5, 2), (1, 2, 3, 5), (2, 3, 4, 7)):
         source = ids(7, 3, S)
@@ -60,6 +60,23 @@ def translator(rng):
         target[0, -1] = END
         yield {**_SMALL, "layers": 2 if s < 3 else 1, "pool": pool, "s": s}, source, target
     yield {**_SMALL, "s": 3}, ids(7, 1, 2), ids(6, 1, 1)
+    for pool, S in ((1, 3), (3, 7)):
+        source = ids(7, 2, S)
+        source[1, S - 2 :] = PAD
+        yield {**_SMALL, "pool": pool, "soft": True}, source, ids(6, 2, 3)
+
+
+def translation_loss(rng):
+    """One symbol; rows of other lengths, so that the mean of rows is not the mean of symbols; END
+    as the last symbol, and alone in a row; a PAD that is far from likely, and one that is certain;
+    START as a target; logarithms far apart."""
+    some = lambda B, T: np.log(rng.dirichlet(np.ones(6), (B, T)))
+    yield some(1, 1), np.array([[4]])
+    yield some(3, 4), np.array([[3, 4, 5, END], [END, PAD, PAD, PAD], [4, END, PAD, PAD]])
+    log_p = some(2, 3)
+    log_p[0, 2], log_p[1, 1:] = [0, *[-1000] * 5], [-1000, *[-2] * 5]
+    yield log_p, np.array([[5, END, PAD], [END, PAD, PAD]])
+    yield 50 * rng.normal(size=(2, 3, 6)), np.array([[START, 3, 5], [END, 4, PAD]])
 
 
 class Chain:

@@ -2,7 +2,8 @@
 
 Sources: Bahdanau, Cho & Bengio 2014 (arXiv:1409.0473) for a decoder that looks at the source; Lee,
 Cho & Hofmann 2016 (arXiv:1610.03017) for the encoder that shortens; Libovický, Schmid & Fraser
-2021 (arXiv:2110.08191) for the decoder that takes one large step for s characters. Departures:
+2021 (arXiv:2110.08191) for the decoder that takes one large step for s characters; Tay et al. 2021
+(arXiv:2106.12672) for the encoder of soft blocks (lesson 21). Departures:
 blocks are those of minilib.naive.transformer, the attention to the source comes after a whole
 block, its positions are rotary, and the LSTM has peepholes (lesson 04).
 
@@ -15,6 +16,7 @@ block, its positions are rotary, and the LSTM has peepholes (lesson 04).
 
 import numpy as np
 
+from minilib.naive.byte_encoders import conv, gbst
 from minilib.naive.char_aware import highway
 from minilib.naive.cross_attention import cross_attention, keys_and_values
 from minilib.naive.lstm import lstm
@@ -84,10 +86,13 @@ def lee_pool(x, lengths, filters, biases, s):
 # -- encoder and decoder ---------------------------------------------------------------------------
 
 
-def encode(params, source, *, layers, heads, pool):
+def encode(params, source, *, layers, heads, pool, soft):
     """One source without padding, (S,) ids -> (ceil(S / pool), C): everything sees everything."""
     x = params["embed_source"][source][None]
-    if pool > 1:
+    if soft:
+        x = conv(x, params["F_5"], params["b_5"])
+        x, _ = gbst(x, params["score"][0], np.full((1, len(source)), True), 4, pool)
+    elif pool > 1:
         filters = [params["F_1"], params["F_3"], params["F_5"]]
         biases = [params["b_1"], params["b_3"], params["b_5"]]
         x = lee_pool(x, [len(source)], filters, biases, pool) @ params["project"].T
@@ -99,7 +104,9 @@ def encode(params, source, *, layers, heads, pool):
     return layer_norm(x, params["norm_source.weight"], params["norm_source.bias"])
 
 
-def translator(params, source, target, *, width, heads, layers, pool=1, s=1):
+def translator(
+    params, source, target, *, width, heads, layers, pool=1, s=1, soft=False
+):  # fmt: skip
     """Log-probabilities of each target symbol, after the source and the target so far.
 
     params   the state_dict of minilib.char_translation.Translator
@@ -112,7 +119,7 @@ def translator(params, source, target, *, width, heads, layers, pool=1, s=1):
     log_p = np.zeros((len(target), T, len(params["embed_target"])))
     for b in range(len(target)):
         read = source[b][source[b] != PAD]
-        x = encode(params, read, layers=layers, heads=heads, pool=pool)
+        x = encode(params, read, layers=layers, heads=heads, pool=pool, soft=soft)
         written = target[b][None]
         y = params["embed_target"][shift(written, s)]
         if s > 1:
@@ -137,6 +144,22 @@ def translator(params, source, target, *, width, heads, layers, pool=1, s=1):
             z = logits[t] - logits[t].max()
             log_p[b, t] = z - np.log(np.exp(z).sum())
     return log_p
+
+
+def translation_loss(log_p, target):
+    """Mean nats per target symbol; END counts, PAD does not.
+
+    log_p   (batch, T, target_size) log-probabilities, as translator returns them
+    target  (batch, T) ids
+    """
+    total = 0.0
+    count = 0
+    for b in range(len(target)):
+        for t in range(target.shape[1]):
+            if target[b, t] != PAD:
+                total -= log_p[b, t, target[b, t]]
+                count += 1
+    return total / count
 
 
 # -- decoding, and noise ---------------------------------------------------------------------------
