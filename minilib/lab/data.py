@@ -7,6 +7,7 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from minilib.lab.clips import bouncing as bouncing
 from minilib.lab.fetch import CACHE as CACHE
 from minilib.lab.fetch import HOME as HOME
 from minilib.lab.fetch import fetch as fetch
