@@ -72,7 +72,8 @@ def hyena_operator(params, u, *, context, bands):
              short_bias; filter.…: see implicit_filter; skip (D,); out.weight (D, D), out.bias
     """
     projected = (u @ params["into.weight"].T + params["into.bias"]).swapaxes(1, 2)
-    short = causal_conv(params["short"][:, ::-1], projected) + params["short_bias"][:, None]
+    short = causal_conv(params["short"][:, ::-1], projected)
+    short = short + params["short_bias"][:, None]
     x0, x1, v = np.split(short, 3, axis=1)
     taps = min(u.shape[1], context)
     h = implicit_filter(part(params, "filter."), taps, context=context, bands=bands)
