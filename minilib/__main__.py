@@ -1,4 +1,4 @@
-"""python -m minilib list | check | grade | bench | data | train | tokenizer | book (each with --help)."""
+"""python -m minilib list, check, grade, bench, data, train, tokenizer, book (each with --help)."""
 
 import argparse
 import importlib
