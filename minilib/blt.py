@@ -188,7 +188,10 @@ class _Spread(CrossAttention):
 
 
 class Patcher(nn.Module):
-    """The entropy model: parts and names of a Transformer, whose state_dict it can load."""
+    """The entropy model: parts and names of a Transformer, whose state_dict it can load.
+
+    Called like a block, so that its parameters are used within a call: sharding needs that.
+    """
 
     def __init__(self, model: Transformer):
         super().__init__()
@@ -363,11 +366,8 @@ class BLT(LanguageModel):
         """Slots after the latent Transformer, those of the last call in front; its caches."""
         if slots.shape[1] == 0:
             return state.last, state.middle
-        s, after = slots.flatten(2), []
-        for block, (past_k, past_v) in zip(self.middle, state.middle, strict=True):
-            s, k, v = block(s, past_k, past_v, state.seen, new)
-            after.append((k, v))
-        return torch.cat([state.last, s.view(slots.shape)], dim=1), tuple(after)
+        s, after = run_blocks(self.middle, slots.flatten(2), state.middle, state.seen, new)
+        return torch.cat([state.last, s.view(slots.shape)], dim=1), after
 
     # -- training ----------------------------------------------------------------------------------
 

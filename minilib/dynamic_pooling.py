@@ -361,14 +361,11 @@ class DynamicPooling(LanguageModel):
         if fresh:
             s, new = torch.cat([self.null.expand(len(s), 1, -1), s], dim=1), new + 1
         if s.shape[1]:
-            middle = []
-            for block, (past_k, past_v) in zip(self.middle, state.middle, strict=True):
-                s, k, v = block(s, past_k, past_v, state.seen, new)
-                middle.append((k, v))
+            s, middle = run_blocks(self.middle, s, state.middle, state.seen, new)
         known = s if fresh else torch.cat([state.last, s], dim=1)
         if self.source == "route":
             known = smooth(known, functional.pad(sure, (1, 0), value=1.0))
-        return known, new, tuple(middle)
+        return known, new, middle
 
     def _ends(self, ids, x, state, learn):
         """How likely each step closes a segment (batch, T); those at ½ or more do."""

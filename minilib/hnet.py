@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from minilib import twin
 from minilib.dynamic_pooling import SegmentBlock, pool, ratio_loss, route, smooth, unpool
+from minilib.hourglass import run_blocks
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import hnet as naive
 
@@ -178,9 +179,9 @@ class HNet(LanguageModel):
         s, there = self.stages - len(inside), torch.arange(x.shape[1], device=x.device)
         there, seen = there < new[:, None], level.seen + new
         if not inside:
-            x, before = _run_blocks(self.main, x, level.before, level.seen, new)
+            x, before = run_blocks(self.main, x, level.before, level.seen, new)
             return x, (level._replace(seen=seen, before=before),), ()
-        x, before = _run_blocks(self.before[s], x, level.before, level.seen, new)
+        x, before = run_blocks(self.before[s], x, level.before, level.seen, new)
         steps = torch.cat([level.previous, x], dim=1)
         p = route(x if fresh else steps, self.W_q[s], self.W_k[s])[:, -x.shape[1] :]
         begins = (p >= 0.5) & there
@@ -197,17 +198,9 @@ class HNet(LanguageModel):
             c = torch.where(begins, p, 1 - p)
             up = up * (1 + c - c.detach())[..., None]
         y = x @ self.W_skip[s].t() + up
-        y, after = _run_blocks(self.after[s], y, level.after, level.seen, new)
+        y, after = run_blocks(self.after[s], y, level.after, level.seen, new)
         level = Level(seen, _at(steps, new), _at(known, chunks), before, after)
         return y, (level, *inside), ((begins, p, there), *cuts)
-
-
-def _run_blocks(blocks, x, caches, seen, new):
-    after = []
-    for block, (past_k, past_v) in zip(blocks, caches, strict=True):
-        x, k, v = block(x, past_k, past_v, seen, new)
-        after.append((k, v))
-    return x, tuple(after)
 
 
 def _at(x, index):

@@ -215,11 +215,14 @@ class Hourglass(LanguageModel):
         return y if self.gather is None else self.gather(y, groups)
 
 
-def run_blocks(blocks, x: Tensor, caches: tuple, position: int) -> tuple[Tensor, tuple]:
-    """Blocks one after another over new steps x: (x, caches) after them."""
+def run_blocks(blocks, x: Tensor, caches: tuple, *where) -> tuple[Tensor, tuple]:
+    """Blocks one after another over new steps x: (x, caches) after them.
+
+    where  the steps stand, as the blocks want it: `position`, or a SegmentBlock's `seen` and `new`
+    """
     after = []
     for block, (past_k, past_v) in zip(blocks, caches, strict=True):
-        x, k, v = block(x, past_k, past_v, position)
+        x, k, v = block(x, past_k, past_v, *where)
         after.append((k, v))
     return x, tuple(after)
 

@@ -1,7 +1,7 @@
 """SpaceByte: wide blocks run only where a word is about to begin; a language model on bytes.
 
 Names and symbols are those of minilib/naive/spacebyte.py, which lists the departures from the
-paper. Not here: dropout, a most of patches.
+paper. Not here: dropout, a limit on the patches of a row.
 """
 
 from typing import NamedTuple
@@ -177,13 +177,10 @@ class SpaceByte(LanguageModel):
         order = (~starts).byte().argsort(dim=1, stable=True)  # starts first
         places = order[:, :S, None].expand(-1, -1, d)
         y = functional.pad(x.gather(1, places), (self.padding, 0))
-        caches = []
-        for block, (past_k, past_v) in zip(self.middle, state.middle, strict=True):
-            y, k, v = block(y, past_k, past_v, state.seen, new)
-            caches.append((k, v))
+        y, caches = run_blocks(self.middle, y, state.middle, state.seen, new)
         rank = (starts.cumsum(1) - 1).clamp(min=0)[..., None]
         y = y[..., self.padding :].gather(1, rank.expand(-1, -1, d))
-        return x + y.where(starts[..., None], 0), state.seen + new, tuple(caches)
+        return x + y.where(starts[..., None], 0), state.seen + new, caches
 
 
 # -- cost ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.loads, self.links, self.places, self.pictures = [], [], set(), []
-        self.text = path.read_text()
+        self.text = path.read_text(encoding="utf-8")
         self.feed(self.text)
 
     def handle_starttag(self, tag, attributes):
@@ -109,7 +109,7 @@ def test_the_library_shows_a_definition_beside_its_twin(book, pages):
 
 
 def test_the_glossary_and_the_search_know_rotary(book, pages):
-    index = (book / "searchindex.js").read_text()
+    index = (book / "searchindex.js").read_text(encoding="utf-8")
     found = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))
     where = found["terms"]["rotari"]
     where = [where] if isinstance(where, int) else where
@@ -127,7 +127,7 @@ def test_no_formula_is_left_in_dollars(book, pages):
 def test_hints_fold_and_marks_for_the_tests_are_hidden(book, pages):
     for path in LESSONS:
         page = pages[book / "lessons" / f"{path.stem}.html"].text
-        assert page.count("<details>") == path.read_text().count("<details>")
+        assert page.count("<details>") == path.read_text(encoding="utf-8").count("<details>")
         assert "nbval" not in page
 
 
@@ -139,13 +139,13 @@ def test_no_page_asks_for_anything_outside_the_book(book, pages):
         for address in page.loads:
             assert address.startswith("data:") or file_of(path, address).is_file(), address
     for path in book.rglob("*.css"):
-        for address in re.findall(r"url\(['\"]?([^)'\"]+)", path.read_text()):
+        for address in re.findall(r"url\(['\"]?([^)'\"]+)", path.read_text(encoding="utf-8")):
             assert address.startswith("data:") or file_of(path, address).is_file(), address
-        assert "@import" not in path.read_text()
+        assert "@import" not in path.read_text(encoding="utf-8")
 
 
 def test_a_page_with_all_it_loads_is_light(book, pages):
-    formulas = "".join(path.read_text() for path in LESSONS)
+    formulas = "".join(path.read_text(encoding="utf-8") for path in LESSONS)
     assert not re.search(r"\\\\(mathfrak|mathsf|mathscr|mathtt|texttt)\b", formulas)
     seldom = ("Fraktur", "SansSerif", "Script", "Typewriter")  # their fonts are never loaded
     fonts = [path for path in book.rglob("*.woff") if not any(n in path.name for n in seldom)]
@@ -162,7 +162,7 @@ def test_the_book_for_readers_has_all_lessons_and_formulas_without_scripts(book)
         assert not any(name.endswith(".woff") or "mathjax" in name.lower() for name in names)
         for path in LESSONS:
             text = epub.read(f"lessons/{path.stem}.xhtml").decode()
-            assert ("<math" in text) == ("$" in path.read_text()) or "<math" in text
+            assert ("<math" in text) == ("$" in path.read_text(encoding="utf-8")) or "<math" in text
         assert r"\frac" not in re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
 
 
@@ -170,11 +170,11 @@ def test_the_book_for_readers_has_all_lessons_and_formulas_without_scripts(book)
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
-    (tmp_path / "thesis.tex").write_text("mine")
+    (tmp_path / "index.html").write_text("mine")
     command = [sys.executable, "-m", "minilib", "book", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "--out must be an empty folder" in done.stderr
-    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    assert (tmp_path / "index.html").read_text() == "mine"
 
 
 def test_a_notebook_for_a_host_installs_what_is_not_there():

@@ -22,7 +22,6 @@ import json
 import math
 import os
 import pathlib
-import time
 
 import torch
 
@@ -127,7 +126,7 @@ def main():
     options = parser.parse_args()
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    split, started = data.shakespeare("play"), time.process_time()
+    split = data.shakespeare("play")
     if out.exists():
         record = json.loads(out.read_text())
     else:
@@ -141,15 +140,8 @@ def main():
             "costs": step_seconds(),
             "runs": [],
         }
-    before, done = record["minutes"], record["runs"]
-    for run in all_runs(options.seeds, record["seconds"], record["costs"], split, done):
-        done.append(run)
-        print(run, flush=True)
-        spent = time.process_time() - started
-        record["minutes"] = round(before + spent / 60, 2)  # of processor time
-        data.write_runs(out, record)
-        if spent > options.stop_after:
-            break
+    settings = record["seconds"], record["costs"], split, record["runs"]
+    data.add_runs(out, record, all_runs(options.seeds, *settings), options.stop_after)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def run(options):
     if not (ROOT / "book" / "conf.py").is_file():
         raise RuntimeError("the lessons are not in an installed package: run this in a checkout")
     out = options.out
-    if out.exists() and any(out.iterdir()) and not (out / "index.html").is_file():
+    older = (out / "index.html").is_file() and (out / "minilib.epub").is_file()
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not older):
         raise ValueError(f"--out must be an empty folder or an older book, got {out}")
     with tempfile.TemporaryDirectory() as work:
         source, made = pathlib.Path(work, "source"), pathlib.Path(work, "book")
@@ -80,10 +81,10 @@ def lay_out(source, repository=None):
     shutil.copytree(ROOT / "lessons" / "solutions", source / "lessons" / "solutions")
     for path in _files("lessons", "*.png"):
         shutil.copy(path, source / "lessons")
-    teaching = (ROOT / "lessons" / "teaching.md").read_text()
-    (source / "lessons" / "teaching.md").write_text(to_front(teaching))
-    index = (source / "index.md").read_text()
-    (source / "index.md").write_text(index.replace("PARTS", contents()))
+    teaching = (ROOT / "lessons" / "teaching.md").read_text(encoding="utf-8")
+    (source / "lessons" / "teaching.md").write_text(to_front(teaching), encoding="utf-8")
+    index = (source / "index.md").read_text(encoding="utf-8")
+    (source / "index.md").write_text(index.replace("PARTS", contents()), encoding="utf-8")
     wheel = fetch.fetch("django-static-mathjax", requirements=ROOT / "book" / "requirements.txt")
     mathjax = wheel / "mathjax" / "static" / "mathjax" / "es5"
     fonts = "output/chtml/fonts/woff-v2"
@@ -137,7 +138,8 @@ def lesson(path, target, names, repository):
         if cell.cell_type == "markdown":
             cell.source = linked(to_front(cell.source), names | own)
             if cell.source.startswith("## Glossary\n"):
-                (target.parent / "glossary.md").write_text(cell.source[1:] + "\n")
+                glossary = target.parent / "glossary.md"
+                glossary.write_text(cell.source[1:] + "\n", encoding="utf-8")
         for output in cell.get("outputs", ()):
             if image := output.get("metadata", {}).get("image/png"):
                 cell.metadata["mystnb"] = {"image": {"alt": image["alt"]}}
@@ -212,7 +214,7 @@ def library(folder):
         about = inspect.getdoc(module_of(module))
         if parts:
             text = f"# {module}\n\n````text\n{about}\n````\n\n" + "\n\n".join(parts) + "\n"
-            (folder / f"{module}.md").write_text(text)
+            (folder / f"{module}.md").write_text(text, encoding="utf-8")
     return names
 
 

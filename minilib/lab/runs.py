@@ -1,7 +1,10 @@
 """Recorded runs: what trained too long for a lesson, measured once, with how it was made."""
 
 import json
+import math
 import os
+import time
+from collections.abc import Iterable
 
 from minilib.lab.checkpoint import refuse_unwritable, write_whole
 from minilib.lab.fetch import HOME
@@ -26,3 +29,23 @@ def write_runs(path: str | os.PathLike, record: dict) -> None:
     lines = ",\n".join(f"  {json.dumps(run)}" for run in record["runs"])
     text = f'{json.dumps(head, indent=1)[:-2]},\n "runs": [\n{lines}\n ]\n}}\n'
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def add_runs(
+    path: str | os.PathLike, record: dict, new: Iterable[dict], stop_after: float = math.inf
+) -> None:
+    """Measure new runs one by one, and write the record after each: an interruption loses one.
+
+    record      gains the runs, and their minutes of processor time in "minutes"
+    new         a generator, which may look at record["runs"] between two runs
+    stop_after  seconds of processor time after which no other run begins
+    """
+    started, before = time.process_time(), record["minutes"]
+    for run in new:
+        spent = time.process_time() - started
+        record["runs"].append(run)
+        record["minutes"] = round(before + spent / 60, 2)
+        write_runs(path, record)
+        print(run, flush=True)
+        if spent > stop_after:
+            break
