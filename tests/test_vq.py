@@ -311,6 +311,22 @@ def test_no_name_and_no_picture_is_in_two_parts():
         typefaces.named_letters(side=4)
 
 
+@pytest.mark.parametrize("side", [16, 24])
+def test_captions_of_the_held_out_parts_are_new_and_their_words_are_known(side):
+    parts = {p: typefaces.captioned_letters(p, side) for p in typefaces.PARTS}
+    seen = {tuple(row) for row in parts["train"].captions}
+    for name, part in parts.items():
+        assert part.words == parts["train"].words and part.words[0] == ""
+        for row, caption in zip(part.captions, part.names, strict=True):
+            assert " ".join(part.words[k] for k in row if k) == caption
+        assert len(part.images) == len(part.captions) and part.images.shape[1:] == (side, side)
+        assert name == "train" or not seen & {tuple(row) for row in part.captions}
+        assert set(part.names) <= set(typefaces.named_letters(name, side).names)
+    assert len(set(parts["test"].names)) == 22
+    with pytest.raises(ValueError, match="part must be one of train, validation, test, got 'dev'"):
+        typefaces.captioned_letters("dev")
+
+
 # -- the trained nets ------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ FACES = (
 )
 SCRIPTS = "LATIN ", "GREEK ", "CYRILLIC "
 LAST = 0x2000  # letters come before this code point
+LONGEST = 7  # words in a caption, at most
 PARTS = ("train", "validation", "test")
 
 
@@ -48,6 +49,55 @@ def named_letters(part: str = "train", side: int = 24) -> Letters:
     rows = [k for k, name in enumerate(names) if part_of[name] == part]
     pick = lambda values: [values[k] for k in rows]
     return Letters(images[rows], pick(names), pick(letters), pick(faces))
+
+
+class Captioned(NamedTuple):
+    """Latin letters with their names as captions, and the words that captions are made of.
+
+    images    (count, side, side) float32 in [0, 1]; 0 is paper
+    captions  (count, 7) int64: numbers of words, 0 behind the last one
+    words     words[k] is the word of number k; words[0] stands for "no word"
+    names, letters, faces  as in `Letters`
+    """
+
+    images: np.ndarray
+    captions: np.ndarray
+    words: list[str]
+    names: list[str]
+    letters: list[str]
+    faces: list[str]
+
+
+def captioned_letters(part: str = "train", side: int = 24) -> Captioned:
+    """Latin letters before U+0180, such as é, captioned with the words of their names.
+
+    The parts are those of `named_letters`, so that what was trained on its training letters has
+    seen no name of the other two. The words are those of the training names; a name with another
+    word is left out of the other parts, so that every caption there is new and every word known.
+    Raises ValueError for another part, or a side below 8.
+    """
+    inside = {p: _latin(named_letters(p, side)) for p in {part, "train"}}
+    words = ["", *sorted({word for name in inside["train"].names for word in name.split()})]
+    number = {word: k for k, word in enumerate(words)}
+    found = inside[part]
+    rows = [k for k, name in enumerate(found.names) if all(w in number for w in name.split())]
+    captions = np.zeros((len(rows), LONGEST), np.int64)
+    for row, k in enumerate(rows):
+        numbers = [number[word] for word in found.names[k].split()]
+        captions[row, : len(numbers)] = numbers
+    pick = lambda values: [values[k] for k in rows]
+    texts = pick(found.names), pick(found.letters), pick(found.faces)
+    return Captioned(found.images[rows], captions, words, *texts)
+
+
+def _latin(letters):
+    rows = [
+        k for k, c in enumerate(letters.letters) if ord(c) < 0x180 and "LATIN" in letters.names[k]
+    ]
+    pick = lambda values: [values[k] for k in rows]
+    return Letters(
+        letters.images[rows], pick(letters.names), pick(letters.letters), pick(letters.faces)
+    )
 
 
 @functools.cache
