@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from minilib import language_model, twins
-from minilib.compare import leaves_of
+from minilib import language_model, laws, twins
 from minilib.language_model import LanguageModel, next_symbol_loss
 
 PAIRS = twins.load()
@@ -56,55 +55,19 @@ def test_there_are_models():
 
 
 @every_model
+@pytest.mark.parametrize(
+    "law", [laws.causality, laws.step_is_forward, laws.pieces_are_forward, laws.rows_are_alone]
+)
 @torch.no_grad()
-def test_causality(model, number):
-    """Changing the symbol at t moves no output before t, to the bit; and it does move a later one.
-
-    A model whose FFT mixes positions states its rounding in float64: a class attribute, `rounding`.
-    """
-    rounding = getattr(model, "rounding", 0.0)
-    assert rounding <= 1e-10
-    model, ids = build(model, number)
-    before = model(ids)
-    assert before.shape == (*ids.shape, model.vocab_size)
-    assert torch.isfinite(before.logsumexp(-1)).all()
-    moved = False
-    for t in (0, 1, 16, 31, 32):
-        changed = ids.clone()
-        changed[:, t] = (ids[:, t] + 1) % model.vocab_size
-        after = model(changed)
-        still = torch.isclose(after, before, rtol=0, atol=rounding)
-        assert still[:, :t].all(), f"the symbol at {t} leaks into the past"
-        moved |= not still[:, t:].all()
-    assert moved or model.vocab_size == 1
+def test_the_laws(model, number, law):
+    law(*build(model, number))
 
 
 @every_model
 @torch.no_grad()
-def test_step_equals_forward(model, number):
-    model, ids = build(model, number)
-    forward, state, rows = model(ids), model.init_state(len(ids)), []
-    for t in range(ids.shape[1]):
-        logits, state = model.step(ids[:, t], state)
-        rows.append(logits)
-    torch.testing.assert_close(torch.stack(rows, 1), forward, rtol=1e-10, atol=1e-10)
-
-
-@every_model
-@torch.no_grad()
-def test_extending_in_pieces_equals_forward_and_keeps_old_states(model, number):
-    model, ids = build(model, number)
-    forward, state = model(ids), model.init_state(len(ids))
-    kept, pieces = None, []
-    for start, end in ((0, 1), (1, 8), (8, 33)):
-        logits, state = model.extend(ids[:, start:end], state)
-        pieces.append(logits)
-        kept = state if end == 8 else kept
-    torch.testing.assert_close(torch.cat(pieces, 1), forward, rtol=1e-10, atol=1e-10)
-    again, _ = model.extend(
-        ids[:, 8:], kept
-    )  # going back to an old state is allowed: nothing changed it
-    assert torch.equal(again, pieces[-1])
+def test_a_state_holds_no_more_memory_than_its_numbers_need(model, number):
+    """A view of a long buffer would keep the activations of a whole text alive."""
+    laws.lean_state(*build(model, number))
 
 
 @every_model
@@ -157,42 +120,6 @@ def test_bad_ids_are_named(model, number):
             call(ids[:, :0])
     with pytest.raises(ValueError, match=r"ids must have shape \(batch,\)"):
         model.step(ids, state)
-
-
-def tensors_of(state):
-    return [leaf for _, leaf in leaves_of(state) if isinstance(leaf, torch.Tensor)]
-
-
-@every_model
-@torch.no_grad()
-def test_a_row_alone_equals_the_row_in_a_batch(model, number):
-    model, ids = build(model, number)
-    together, after = model.extend(ids, model.init_state(3))
-    for row in range(3):
-        alone, state = model.extend(ids[row : row + 1], model.init_state(1))
-        torch.testing.assert_close(alone[0], together[row], rtol=1e-12, atol=1e-12)
-        for one, all_rows in zip(tensors_of(state), tensors_of(after), strict=True):
-            torch.testing.assert_close(one[0], all_rows[row], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(
-            model(ids[row : row + 1])[0], model(ids)[row], rtol=1e-12, atol=1e-12
-        )
-
-
-@every_model
-@torch.no_grad()
-def test_a_state_holds_no_more_memory_than_its_numbers_need(model, number):
-    """A view of a long buffer would keep the activations of a whole text alive."""
-    model, _ = build(model, number)
-    long = torch.randint(model.vocab_size, (1, 20_000))
-    state = model.init_state(1)
-    for ids in (long, long[:, :1], long[:, :50]):
-        _, state = model.extend(ids, state)
-        leaves = tensors_of(state)
-        held = {
-            leaf.untyped_storage().data_ptr(): leaf.untyped_storage().nbytes() for leaf in leaves
-        }
-        needed = sum(leaf.numel() * leaf.element_size() for leaf in leaves)
-        assert sum(held.values()) <= 1.1 * needed, f"{sum(held.values())} bytes held for {needed}"
 
 
 def hide_parameters(model):

@@ -1,12 +1,15 @@
-"""What a call costs: seconds and peak memory, of any function without arguments."""
+"""What a call costs: seconds, multiply-adds and peak memory, of a function without arguments."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def seconds(
@@ -54,6 +57,40 @@ def seconds_in_turn(
                 torch.cuda.synchronize()
             calls.append(clock() - start)
     return {name: min(taken[name]) if name in taken else None for name in functions}
+
+
+def multiply_adds(function: Callable[[], Any]) -> int:
+    """The multiply-adds of `function()`, backward passes inside it included.
+
+    Matrix products and convolutions are counted as torch.utils.flop_counter does. What it leaves
+    out is what recurrences and long filters consist of, so it is added: each number that an
+    elementwise product makes is one, and an FFT of n numbers is 2 n log2 n (half of that for real
+    ones). Attention is run, and counted, as its two products.
+    """
+    aten = torch.ops.aten
+    products = (aten.mul, aten.mul_, aten.addcmul, aten.addcmul_, aten.lerp, aten.lerp_)
+    counts = {op: _of_product for op in products}
+    counts |= {aten._fft_c2c: _of_fft, aten._fft_r2c: _of_real_fft, aten._fft_c2r: _of_real_fft}
+    counter = FlopCounterMode(display=False, custom_mapping=counts)
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        function()
+    return counter.get_total_flops() // 2
+
+
+def _of_product(*shapes, out_shape=None, **_):
+    """Two operations for each number that comes out."""
+    return 2 * math.prod(out_shape)
+
+
+def _of_fft(x_shape, axes, *_, out_shape=None, **__):
+    """4 n log2 n operations for each stretch of n complex numbers."""
+    shape = max(x_shape, out_shape, key=math.prod)  # real numbers are one end of a real FFT
+    n = math.prod(shape[axis] for axis in axes)
+    return round(4 * math.prod(shape) * math.log2(n))
+
+
+def _of_real_fft(*shapes, **out):
+    return _of_fft(*shapes, **out) // 2
 
 
 def peak_bytes(function: Callable[[], Any], device: str | torch.device | None = None) -> int:
