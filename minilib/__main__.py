@@ -1,4 +1,4 @@
-"""python -m minilib list, check, grade, bench, data, train, tokenizer, book (each with --help)."""
+"""python -m minilib list, check, grade, bench, data, train, contest, tokenizer, book (--help)."""
 
 import argparse
 import importlib
@@ -7,7 +7,7 @@ import sys
 import minilib
 
 # modules of minilib/commands
-COMMANDS = ("list", "check", "grade", "bench", "data", "train", "tokenizer", "book")
+COMMANDS = ("list", "check", "grade", "bench", "data", "train", "contest", "tokenizer", "book")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import minilib
 from minilib import twins
 
 ROOT = pathlib.Path(minilib.__file__).parents[1]
-HOUSE = {"__init__", "__main__", "shapes", "laws"}  # what is no topic
+HOUSE = {"__init__", "__main__", "shapes", "laws", "contest"}  # what is no topic
 HOUSE |= {"twins", "examine", "compare", "grade", "exercises", "sandbox", "messages"}
 HOUSE |= {"vocabulary", "tokenizer_json", "spelling", "texts"}
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.ipynb"))
