@@ -70,8 +70,8 @@ def auxiliary_loss(
 ) -> Tensor:
     """Nats: the sum over active layers of the loss of the next symbol and of the one after it.
 
-    All logits of all active layers come from one batched product, and from one softmax. Memory:
-    those logits, 2 V numbers for each of them at each place.
+    The logits of a layer, for both symbols, come from one product; layers take turns, so that a
+    processor's cache holds what it works on. Memory: 2 V numbers for each active layer and place.
 
     states       (n, batch, T, C), of all layers
     classifiers  (n, 2, V, C), of the next symbol and of the one after it
@@ -92,18 +92,18 @@ def auxiliary_loss(
     if not second >= 0:
         raise ValueError(f"second must be 0 or more, got {second}")
     kept = T if places is None else places
-    first = active_layers(n, progress)[0] - 1
     one_only = second == 0 or kept == 1  # the last place has no second target
-    heads = classifiers[first:, : 1 if one_only else 2]
-    x = states[first:, :, T - kept :].flatten(1, 2)
-    logits = (x @ heads.flatten(1, 2).mT).unflatten(2, (-1, V))  # (active, batch · kept, 1 or 2, V)
     targets = ids[:, 1:, None]
     if not one_only:
         after = torch.cat([ids[:, 2:], ids.new_full((B, 1), -100)], dim=1)  # -100: not counted
         targets = torch.stack([ids[:, 1:], after], dim=-1)
-    targets = targets[:, T - kept :].expand(n - first, -1, -1, -1)
-    nats = nn.functional.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none")
-    by_target = nats.view(n - first, B * kept, -1).sum((0, 1))
+    targets, by_target = targets[:, T - kept :].flatten(), 0
+    states, classifiers = states.unbind(), classifiers.unbind()  # one gradient for all layers
+    for l in active_layers(n, progress):
+        heads = classifiers[l - 1][: 1 if one_only else 2].flatten(0, 1)
+        logits = states[l - 1][:, T - kept :].flatten(0, 1) @ heads.t()  # (batch · kept, V or 2 V)
+        nats = nn.functional.cross_entropy(logits.view(-1, V), targets, reduction="none")
+        by_target = by_target + nats.view(B * kept, -1).sum(0)
     if one_only:
         return by_target[0] / (B * kept)
     return by_target[0] / (B * kept) + second * by_target[1] / (B * (kept - 1))

@@ -1,20 +1,25 @@
-"""Depth at equal weights and equal time, beside a Transformer and an LSTM: the runs of lesson 14.
+"""Depth at equal weights, steps and time, beside a Transformer and an LSTM: the runs of lesson 14.
 
-    python data/runs/char_transformer.py
+    python data/runs/char_transformer.py [--seeds 0 1 2] [--stop-after SECONDS]
 
-Each model is trained at three rates with the first seed, for the first of the times; the rate that
-is best on the validation plays is used with all seeds and times, and scored on the test plays.
 Every model predicts with about 240,000 weights; the classifiers that only the training uses are not
 among them. The deep stacks begin at the frequencies of bytes: from a plain start they stay there at
-first. Equal time means steps = seconds / cost of a step, and the costs are measured here, side by
-side. Three more rows leave one auxiliary loss out of the stack of eight layers, at the same times.
+first. Four more rows leave an auxiliary loss out of a stack. STEPS are about 12 and 40 seconds, and
+748 steps for all stacks. The time of a training is its steps times "costs", seconds of a step: they
+are measured side by side when a record begins.
+
+Each model is trained at several rates with the first seed for the fewest steps. The rate that is
+best on the validation plays is used with all seeds and steps; the test plays choose nothing.
+
+The record is written after every run. A call that is stopped (--stop-after) is continued by the
+same command.
 """
 
 import argparse
+import json
+import math
 import os
 import pathlib
-import sys
-import time
 
 import torch
 
@@ -32,12 +37,25 @@ MODELS = {
     "Transformer": lambda: Transformer(256, 64, 4, 2, LENGTH),
     "LSTM": lambda: LSTM(256, 132),
 }
-LEFT_OUT = {  # how the loss of the stack of eight layers is changed
-    "no intermediate losses": ("progress", 1.0),
-    "no second target": ("second", 0.0),
-    "only the last place": ("places", 1),
+LEFT_OUT = {  # how the loss of a stack is changed
+    "no intermediate losses": ("depth 8", "progress", 1.0),
+    "no second target": ("depth 8", "second", 0.0),
+    "only the last place": ("depth 8", "places", 1),
+    "depth 16, no intermediate losses": ("depth 16", "progress", 1.0),
 }
-MODELS |= {name: MODELS["depth 8"] for name in LEFT_OUT}
+MODELS |= {name: MODELS[stack] for name, (stack, _, _) in LEFT_OUT.items()}
+STEPS = {
+    "depth 2": (621, 748, 2068),
+    "depth 4": (494, 748, 1646),
+    "depth 8": (345, 748, 1151),
+    "depth 16": (224, 748),
+    "Transformer": (399, 1331),
+    "LSTM": (790, 2635),
+    "no intermediate losses": (353, 1178),
+    "no second target": (355, 1184),
+    "only the last place": (387, 1289),
+    "depth 16, no intermediate losses": (224, 748),
+}
 RATES = {name: (1.5e-3, 3e-3, 6e-3) for name in MODELS}
 RATES["only the last place"] = (3.75e-4, 7.5e-4, 1.5e-3)
 RATES |= {"Transformer": (3e-3, 6e-3, 1.2e-2), "LSTM": (4e-3, 8e-3, 1.6e-2)}
@@ -51,7 +69,7 @@ def made(name, seed, text):
         return model, language_loss, lambda batches, steps: batches
     model.start_at_frequencies(torch.tensor([list(text)]))
     if name in LEFT_OUT:
-        setattr(model, *LEFT_OUT[name])
+        setattr(model, *LEFT_OUT[name][1:])
     if model.progress == 1:  # no schedule: the lower layers never pay
         return model, CharTransformer.loss, lambda batches, steps: batches
     return model, CharTransformer.loss, model.scheduled
@@ -74,72 +92,69 @@ def step_seconds():
                 optimizer.step()
 
             calls[name, progress] = step
-    taken, costs = measure.seconds_in_turn(calls, 3), {}
+    taken, costs = measure.seconds_in_turn(calls, 9), {}
     for name in MODELS:
         early = [value for key, value in taken.items() if key[0] == name and key[1] < 1]
         late = taken[name, 1.0]  # half of the training
         costs[name] = (sum(early) / len(early) + late) / 2 if early else late
-    return costs
+    return {name: round(cost, 5) for name, cost in costs.items()}
+
+
+def all_runs(seeds, split, done):
+    """Every run that is not done yet. A rate is chosen when all of the first seed are done."""
+    for name in MODELS:
+        rates = RATES[name]
+        for steps in STEPS[name]:
+            for seed in seeds:
+                same = [r for r in done if (r["model"], r["seed"]) == (name, seed)]
+                known = {r["lr"]: r["validation"] for r in same if r["steps"] == steps}
+                for lr in rates:
+                    if lr not in known:
+                        run = one_run(name, steps, lr, seed, split)
+                        known[lr] = run["validation"]
+                        yield run
+                rates = [min(rates, key=known.get)]
+
+
+def one_run(name, steps, lr, seed, split):
+    model, loss, scheduled = made(name, seed, split.train)
+    batches = data.windows(split.train, batch=BATCH, length=LENGTH, seed=seed)
+    batches = scheduled(batches, steps)
+    lab.fit(model, batches, steps=steps, lr=lr, loss=loss, seed=seed, progress=False)
+    size = sum(p.numel() for p in model.parameters())
+    if isinstance(model, CharTransformer):
+        size -= count_parameters(256, WIDTHS[len(model.blocks)], len(model.blocks), LENGTH)[1]
+    run = {"model": name, "steps": steps, "lr": lr, "seed": seed, "parameters": size}
+    for part, text in (("validation", split.validation[:8_000]), ("test", split.test[:16_000])):
+        run[part] = round(lab.bits_per_byte(model, text, context=LENGTH), 4)
+    return run
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, nargs="+", default=[12, 40], help="of training")
-    parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--stop-after", type=float, default=math.inf, help="seconds of this call")
+    parser.add_argument("--out", type=pathlib.Path, help="another file for the record")
     options = parser.parse_args()
-    out = pathlib.Path(__file__).with_suffix(".json")
-    if out.exists() and not options.overwrite:
-        parser.error(f"{out.name} is there already: --overwrite replaces it")
+    out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    started, split = time.perf_counter(), data.shakespeare("play")
-    runs = []
-    for name, cost in step_seconds().items():
-        rates = RATES[name]
-        for seconds in options.seconds:
-            row = {"model": name, "seconds": seconds, "steps": round(seconds / cost)}
-            runs += trained(row | {"step_seconds": round(cost, 5)}, rates, options.seeds, split)
-            rates = [runs[-1]["lr"]]
-    record = {
-        "command": f"python data/runs/char_transformer.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": weights._commit(),
-        "device": f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": round((time.perf_counter() - started) / 60, 1),
-        "batch": BATCH,
-        "length": LENGTH,
-        "runs": runs,
-    }
-    data.write_runs(out, record)
-    print(f"wrote {out.name} ({record['minutes']} min)")
-
-
-def trained(row, rates, seeds, split):
-    """The row at every rate with the first seed, at the best one with the others."""
-    found = {}
-    for lr in rates:
-        found[lr] = one_run(row, lr, seeds[0], split)
-    best = min(found, key=lambda lr: found[lr][0]["validation"])
-    chosen = [found[best], *(one_run(row, best, seed, split) for seed in seeds[1:])]
-    for run, model in chosen:
-        test = split.test[:16_000]
-        run["test"] = round(lab.bits_per_byte(model, test, context=LENGTH), 4)
-        print(run, flush=True)
-    others = [run for lr, (run, _) in found.items() if lr != best]
-    return others + [run for run, _ in chosen]
-
-
-def one_run(row, lr, seed, split):
-    model, loss, scheduled = made(row["model"], seed, split.train)
-    batches = data.windows(split.train, batch=BATCH, length=LENGTH, seed=seed)
-    batches, steps = scheduled(batches, row["steps"]), row["steps"]
-    lab.fit(model, batches, steps=steps, lr=lr, loss=loss, seed=seed, progress=False)
-    score = lab.bits_per_byte(model, split.validation[:8_000], context=LENGTH)
-    size = sum(p.numel() for p in model.parameters())
-    if isinstance(model, CharTransformer):
-        size -= count_parameters(256, WIDTHS[len(model.blocks)], len(model.blocks), LENGTH)[1]
-    run = row | {"lr": lr, "seed": seed, "parameters": size, "validation": round(score, 4)}
-    return run, model
+    split = data.shakespeare("play")
+    if out.exists():
+        record = json.loads(out.read_text())
+    else:
+        record = {
+            "command": "python data/runs/char_transformer.py",
+            "commit": weights._commit(),
+            "device": f"CPU, {torch.get_num_threads()} thread",
+            "torch": torch.__version__,
+            "minutes": 0.0,
+            "batch": BATCH,
+            "length": LENGTH,
+            "costs": step_seconds(),
+            "runs": [],
+        }
+    new = all_runs(options.seeds, split, record["runs"])
+    data.add_runs(out, record, new, options.stop_after)
 
 
 if __name__ == "__main__":
