@@ -61,7 +61,7 @@ def run(kind, seed, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    for name, default in {"width": 32, "steps": 80, "batch": 8}.items():
+    for name, default in {"width": 32, "steps": 250, "batch": 8}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=4e-3)
     options = parser.parse_args()
