@@ -1,11 +1,10 @@
 """Recall, a warm-up of the length, a motif in DNA: the runs of lesson 24.
 
-    python data/runs/hyena.py [--seeds 0 1 2] [--jobs 1] [--tasks recall …]
+    python data/runs/hyena.py [--seeds 0 1 2] [--tasks recall …]
 
 Recall: a code of six keys and six values, another one in each row, 24 pairs. Hyena trains for 200
 steps; its sines start at ω = 1, and in "gated, ω = 10" at 10. "ungated" is the same net as "gated"
-without its gates. Attention is the Transformer of as many channels and layers, for 600 steps, at
-two rates with the first seed, and with the others at the one that is better in validation.
+without its gates. Attention is the Transformer of as many channels and layers, for 600 steps.
 
 Warm-up: the same game with 48 pairs. "full": 80 steps of whole rows. "warm-up": 80 steps, of 6, 12,
 24 and 48 pairs, as many rows in each. "warm-up, longer": as many symbols as "full", 171 steps.
@@ -17,17 +16,22 @@ symbol is labelled: no CG yet, or which letter follows it. Trained on single let
 with motifs that start at multiples of 3 or anywhere, for 400 steps; 3-mers at multiples of 3 for
 200. The sines start at ω = 1. "test" has motifs anywhere, "multiples" at multiples of 3.
 
+Each net trains at two rates with the first seed, and with the others at the one that ends higher in
+validation; of two that end alike, at the one that was higher on the way.
+
+The record is written after every run. A call that is stopped (--stop-after) is continued by the
+next one, which keeps the runs that are there.
+
 Scores are shares of right answers in rows that nobody trained on; in DNA, at the last symbol.
 """
 
 import argparse
+import itertools
+import json
+import math
 import os
 import pathlib
-import platform
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from unittest import mock
 
 import torch
@@ -39,6 +43,7 @@ from minilib.lab import data, weights
 from minilib.transformer import Transformer
 
 KEYS, WIDTH, HIDDEN = 6, 32, 32
+RATES = 5e-3, 1e-2
 VALIDATION, TEST = 10**6, 10**6 + 1  # seeds of rows that nobody trains on
 
 
@@ -95,7 +100,7 @@ def play_recall(name, lr, seed):
     return {"task": "recall", "model": name, "lr": lr, "seed": seed, **history, "test": test}
 
 
-def play_warmup(name, seed):
+def play_warmup(name, lr, seed):
     torch.manual_seed(seed)
     steps = {"warm-up, longer": 171, "full, half batches": 160}.get(name, 80)
     pairs, rows = 48, 8 if "half" in name else 16
@@ -107,10 +112,10 @@ def play_warmup(name, seed):
         return recall(10_000 * seed + step, rows, long)
 
     score = lambda model: recall_score(model, VALIDATION, 32, pairs)
-    history = fit(model, batches, steps, 5e-3, recall_loss, score)
+    history = fit(model, batches, steps, lr, recall_loss, score)
     symbols = sum(batches(step)[0].numel() for step in range(steps))
     test = recall_score(model, TEST, 128, pairs)
-    run = {"task": "warm-up", "model": name, "lr": 5e-3, "seed": seed, "symbols": symbols}
+    run = {"task": "warm-up", "model": name, "lr": lr, "seed": seed, "symbols": symbols}
     return run | {**history, "test": test}
 
 
@@ -146,7 +151,7 @@ def dna_score(model, seed, rows, k, apart):
     return (model(ids)[:, -1, :5].argmax(-1) == label[:, -1]).double().mean().item()
 
 
-def play_dna(name, seed):
+def play_dna(name, lr, seed):
     torch.manual_seed(seed)
     k = 3 if "3-mers" in name else 1
     apart = 3 if "multiples" in name else 1
@@ -154,16 +159,11 @@ def play_dna(name, seed):
     batches = lambda step: dna(10_000 * seed + step, 16, k, apart)
     score = lambda model: dna_score(model, VALIDATION, 128, k, apart)
     steps = 200 if name == "3-mers, multiples of 3" else 400
-    history = fit(model, batches, steps, 1e-2, dna_loss, score)
-    run = {"task": "DNA", "model": name, "lr": 1e-2, "seed": seed, **history}
+    history = fit(model, batches, steps, lr, dna_loss, score)
+    run = {"task": "DNA", "model": name, "lr": lr, "seed": seed, **history}
     run |= {"multiples": round(dna_score(model, TEST, 512, k, 3), 4)}
     return run | {"test": dna_score(model, TEST, 512, k, 1)}  # motifs anywhere
 
-
-DNA = ["letters, multiples of 3", "3-mers, multiples of 3", "3-mers, anywhere"]
-
-
-TASKS = ["recall", "warm-up", "DNA", "attention"]
 
 # -- all runs --------------------------------------------------------------------------------------
 
@@ -177,50 +177,54 @@ def fit(model, batches, steps, lr, loss, score):
     return {"steps": steps, "seconds": spent, "validation": validation}
 
 
-def play(function, *how):
-    torch.set_num_threads(1)
-    run = function(*how)
-    run["test"] = round(run["test"], 4)
-    print(run, flush=True)
-    return run
+PLAYS = {
+    "recall": (play_recall, ["gated", "ungated", "gated, ω = 10", "attention"]),
+    "warm-up": (play_warmup, ["full", "warm-up", "warm-up, longer", "full, half batches"]),
+    "DNA": (play_dna, ["letters, multiples of 3", "3-mers, multiples of 3", "3-mers, anywhere"]),
+}
+
+
+def best_rate(runs):
+    last = lambda run: run["validation"][-1][1]
+    return max(runs, key=lambda run: (last(run), sum(v for _, v in run["validation"])))["lr"]
+
+
+def all_runs(seeds, tasks, done):
+    """Every run that is not done yet."""
+    for task, seed in itertools.product(tasks, seeds):
+        play, names = PLAYS[task]
+        for name in names:
+            of_net = [run for run in done if (run["task"], run["model"]) == (task, name)]
+            known = {run["lr"] for run in of_net if run["seed"] == seed}
+            first = [run for run in of_net if run["seed"] == seeds[0]]
+            for rate in RATES if seed == seeds[0] else [best_rate(first)]:
+                if rate not in known:
+                    run = play(name, rate, seed)
+                    yield run | {"test": round(run["test"], 4)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--tasks", nargs="+", default=TASKS)
-    parser.add_argument("--out", default=pathlib.Path(__file__).with_suffix(".json"))
+    parser.add_argument("--tasks", nargs="+", default=list(PLAYS))
+    parser.add_argument("--stop-after", type=float, default=math.inf, help="seconds of this call")
+    parser.add_argument("--out", type=pathlib.Path, help="another file for the record")
     options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    started, seeds = time.perf_counter(), options.seeds
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        do = lambda *what: pool.submit(play, *what)
-        waiting, runs = [], []
-        if "recall" in options.tasks:
-            names = ("gated", "ungated", "gated, ω = 10")
-            waiting += [do(play_recall, name, 5e-3, seed) for seed in seeds for name in names]
-        if "warm-up" in options.tasks:
-            names = ("full", "warm-up", "warm-up, longer", "full, half batches")
-            waiting += [do(play_warmup, name, seed) for seed in seeds for name in names]
-        if "DNA" in options.tasks:
-            waiting += [do(play_dna, name, seed) for seed in seeds for name in DNA]
-        if "attention" in options.tasks:
-            first = [do(play_recall, "attention", lr, seeds[0]) for lr in (5e-3, 1e-2)]
-            runs += [run.result() for run in first]
-            lr = max(runs, key=lambda run: run["validation"][-1][1])["lr"]
-            waiting += [do(play_recall, "attention", lr, seed) for seed in seeds[1:]]
-        runs += [run.result() for run in waiting]
-    runs.sort(key=lambda run: (run["task"], run["model"], run["lr"], run["seed"]))
-    record = {
-        "command": " ".join(["python data/runs/hyena.py", *sys.argv[1:]]),
-        "commit": weights._commit(),
-        "device": f"CPU, {platform.machine()}, 1 thread a run",
-        "torch": torch.__version__,
-        "minutes": round((time.perf_counter() - started) / 60, 1),
-        "runs": runs,
-    }
-    data.write_runs(options.out, record)
+    out = options.out or pathlib.Path(__file__).with_suffix(".json")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    if out.exists():
+        record = json.loads(out.read_text(encoding="utf-8"))
+    else:
+        record = {
+            "command": "python data/runs/hyena.py",
+            "commit": weights._commit(),
+            "device": f"CPU, {torch.get_num_threads()} thread",
+            "torch": torch.__version__,
+            "minutes": 0.0,
+            "runs": [],
+        }
+    new = all_runs(options.seeds, options.tasks, record["runs"])
+    data.add_runs(out, record, new, options.stop_after)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SpaceByte beside fixed patches, a Transformer and MegaByte at equal time: the runs of lesson 28.
+"""SpaceByte beside fixed patches, a Transformer and MegaByte at equal cost: the runs of lesson 28.
 
     python data/runs/spacebyte.py
 
@@ -10,22 +10,29 @@ with the first seed, as longer training asks for lower rates, and the better one
 128 bytes, eight a batch. Fixed patches have 5 bytes: the average of SpaceByte's is 5.3, so that the
 control runs its global blocks a little more often.
 
+Part "equal": equal multiply-adds, counted, in place of equal time. SpaceByte takes as many steps as
+in part "long", the others as many as they get for the same number of multiply-adds, with the rates
+of part "long".
+
 Scored are rows of 128 bytes of the test plays, from byte 16 on: all together, and by the place in
-the word, which is how many bytes lie between a byte and the last boundary before it.
+the word, which is how many bytes lie between a byte and the last boundary before it. In part
+"equal" also what each place loses, in bits, when the global blocks are switched off ("lost").
 
 The record is written after every run. A call that is stopped (--stop-after) is continued by the
 next one, which keeps the runs that are there.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
 import pathlib
+from unittest import mock
 
 import torch
 
-from minilib import lab
+from minilib import lab, megabyte, spacebyte
 from minilib.lab import data, measure, weights
 from minilib.lab.train import language_loss
 from minilib.megabyte import MegaByte
@@ -59,6 +66,20 @@ def step_seconds():
     return {k: round(cost, 5) for k, cost in measure.seconds_in_turn(calls, 9).items()}
 
 
+def products(text):
+    """Multiply-adds of each model for a byte, counted, in windows of 128 bytes."""
+    T, some = 128, torch.tensor(list(text[:200_000]))
+    patches = round(T * len(spacebyte.patch_lengths(some)) / len(some))
+    sizes = 64, 128, 1, 2, 1, 64, 128
+    counted = {
+        "SpaceByte": spacebyte.multiply_adds(T, patches, *sizes),
+        "fixed patches": spacebyte.multiply_adds(T, -(-T // 5), *sizes),
+        "Transformer": spacebyte.multiply_adds(T, 0, 64, 64, 3, 0, 0, T, 1),
+        "MegaByte": megabyte.multiply_adds(T, 4, 128, 2, 64, 1),
+    }
+    return {name: round(sum(parts) / T) for name, parts in counted.items()}
+
+
 def places(rows):
     """Of each byte of rows (batch, T): bytes since the last boundary before it, 0 … PLACES - 1."""
     steps = torch.arange(rows.shape[1]).expand_as(rows)
@@ -88,6 +109,10 @@ def one_run(part, name, rate, seed, steps, split):
     run |= {"parameters": sum(p.numel() for p in model.parameters())}
     run["validation"] = scores(model, split.validation)[0]
     run["test"], run["by_place"] = scores(model, split.test)
+    if part == "equal" and isinstance(model, SpaceByte):
+        with mock.patch.object(SpaceByte, "_starts", lambda self, ids, state: ids < 0):
+            alone = scores(model, split.test)[1]
+        run["lost"] = [round(a - b, 4) for a, b in zip(alone, run["by_place"], strict=True)]
     return run
 
 
@@ -95,8 +120,20 @@ def best_rate(runs):
     return min(runs, key=lambda run: run["validation"])["lr"]
 
 
+def equal_runs(seeds, steps, split, done):
+    """Those at equal multiply-adds; steps of SpaceByte."""
+    counted = products(split.train)
+    for seed in seeds:
+        for name in MODELS:
+            of_model = [run for run in done if run["model"] == name]
+            long = [r for r in of_model if (r["part"], r["seed"]) == ("long", seeds[0])]
+            if (seed, "equal") not in {(run["seed"], run["part"]) for run in of_model}:
+                as_many = round(steps * counted["SpaceByte"] / counted[name])
+                yield one_run("equal", name, best_rate(long), seed, as_many, split)
+
+
 def all_runs(seeds, seconds, costs, split, done):
-    """Every run that is not done yet; seconds of training of each part."""
+    """Every run at equal time that is not done yet; seconds of training of each part."""
     for part, tried in (("rate", seeds[:1]), ("long", seeds)):
         for seed in tried:
             for name in MODELS:
@@ -140,8 +177,12 @@ def main():
             "costs": step_seconds(),
             "runs": [],
         }
+    record.setdefault("products", products(split.train))
     settings = record["seconds"], record["costs"], split, record["runs"]
-    data.add_runs(out, record, all_runs(options.seeds, *settings), options.stop_after)
+    new = all_runs(options.seeds, *settings)
+    steps = round(record["seconds"]["long"] / record["costs"]["SpaceByte"])
+    more = equal_runs(options.seeds, steps, split, record["runs"])
+    data.add_runs(out, record, itertools.chain(new, more), options.stop_after)
 
 
 if __name__ == "__main__":
