@@ -87,11 +87,11 @@ def auxiliary_loss(
         given = f"{tuple(ids.shape)} and {tuple(classifiers.shape)}"
         wanted = f"({B}, {T + 1}) and ({n}, 2, V, {C}) beside states {tuple(states.shape)}"
         raise ValueError(f"ids and classifiers must have shape {wanted}, got {given}")
-    if not 1 <= (T if places is None else places) <= T:
-        raise ValueError(f"places must lie in [1, {T}], got {places}")
+    kept = T if places is None else places
+    if kept not in range(1, T + 1):
+        raise ValueError(f"places must lie in [1, {T}] and be whole, got {places}")
     if not second >= 0:
         raise ValueError(f"second must be 0 or more, got {second}")
-    kept = T if places is None else places
     one_only = second == 0 or kept == 1  # the last place has no second target
     targets = ids[:, 1:, None]
     if not one_only:
@@ -226,9 +226,11 @@ class CharTransformer(LanguageModel):
         else. Here the bias of the last norm is that vector: the norm's own output has
         mean 0 over its channels, so a row of the classifiers that grows by
         log p / (0.3 C) adds log p to its logit. Every symbol counts once more than it
-        occurs.
+        occurs. Raises ValueError unless the model is fresh.
         """
         check_ids(ids, self.vocab_size, dims=2)
+        if any(b.norm2.bias.any() for b in self.blocks):  # would count them twice
+            raise ValueError("the model must be fresh, got one that has started")
         counts = torch.bincount(ids.flatten(), minlength=self.vocab_size) + 1.0
         log_p = (counts / counts.sum()).log().to(self.embed)
         with torch.no_grad():
@@ -242,7 +244,9 @@ class CharTransformer(LanguageModel):
         """The same batches for `lab.fit`; each one tells the model how far the training is.
 
         progress depends on the step alone, so that a run that is resumed goes on as it would have.
+        Raises ValueError for steps below 1.
         """
+        check_size("steps", steps)
 
         def with_progress(step):
             self.progress = step / steps

@@ -242,6 +242,8 @@ def test_a_start_at_the_frequencies():
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"ids must lie in \[0, 8\)"):
         model.start_at_frequencies(ids + 8)
+    with pytest.raises(ValueError, match="the model must be fresh, got one"):
+        model.start_at_frequencies(ids)
 
 
 def test_windows_are_independent():
@@ -337,9 +339,11 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match="progress lie in"):
             active_layers(n, progress)
     states, heads, ids = torch.zeros(2, 1, 3, 4), torch.zeros(2, 2, 5, 4), torch.ones(1, 4).long()
-    for places in (0, 4):
-        with pytest.raises(ValueError, match=r"places must lie in \[1, 3\]"):
+    for places in (0, 4, 2.5, math.nan):
+        with pytest.raises(ValueError, match=r"places must lie in \[1, 3\] and be whole"):
             auxiliary_loss(states, heads, ids, 0.0, places=places)
+    with pytest.raises(ValueError, match="steps must be 1 or more, got 0"):
+        model_of().scheduled(lambda step: ids, 0)
     with pytest.raises(ValueError, match="second must be 0 or more, got -1"):
         auxiliary_loss(states, heads, ids, 0.0, second=-1)
     with pytest.raises(ValueError, match="ids and classifiers must have shape"):

@@ -100,7 +100,7 @@ def score_prior(prior, net, part="test"):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in {"steps": 800, "prior-steps": 300, "seed": 0}.items():
+    for name, default in {"steps": 3000, "prior-steps": 1500, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args()
