@@ -1,0 +1,153 @@
+"""Train lesson 35's model and save its weights beside this file, with how it was made.
+
+    python data/weights/chameleon.py --overwrite
+
+It learns pairs of a Latin letter's name and its picture, as symbols of lesson 31's net, in one
+stream: the picture comes first in half of the rows. Pictures are shifted by up to one pixel.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from minilib import lab
+from minilib.chameleon import Chameleon, interleave, markers, stream_loss
+from minilib.lab import typefaces, weights
+from minilib.vq import VQVAE
+
+PLACES = 36  # codes of a picture
+CODES = 256
+
+
+@functools.cache
+def pairs(part, shift=0):
+    """(captions, grids of codes for each shift (shifts, count, 36), letters); 0 shift comes first.
+
+    shift  pictures are moved by up to so many pixels in both directions
+    """
+    net, _ = lab.load(VQVAE)
+    letters = typefaces.captioned_letters(part)
+    images = torch.tensor(letters.images)[:, None]
+    reach = sorted(range(-shift, shift + 1), key=abs)
+    moves = [(down, right) for down in reach for right in reach]
+    with torch.no_grad():
+        grids = [net.encode(images.roll(move, (2, 3))).flatten(1) for move in moves]
+    return torch.tensor(letters.captions), torch.stack(grids), letters
+
+
+def batches(rows, shift, seed=0):
+    """A function of the step -> rows of one stream, the picture first in half of them."""
+    captions, grids, letters = pairs("train", shift)
+
+    def batch(step):
+        draw = torch.Generator().manual_seed(10_000 * seed + step)
+        pick = torch.randint(len(captions), (rows,), generator=draw)
+        move = torch.randint(len(grids), (rows,), generator=draw)
+        first = torch.rand(rows, generator=draw) < 0.5
+        return interleave(captions[pick], grids[move, pick], first, len(letters.words), CODES)
+
+    return batch
+
+
+def loss(weight):
+    def mixed(model, ids):
+        nats, penalty = stream_loss(model(ids[:, :-1]), ids, weight)
+        return nats + penalty
+
+    return mixed
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def nats(model, captions, grids, image_first, words):
+    """Nats of what comes second, given what comes first, for each pair: (count,)."""
+    first = torch.full((len(captions),), image_first)
+    ids = interleave(captions, grids, first, words, CODES)
+    logits = model(ids[:, :-1]).transpose(1, 2)
+    each = F.cross_entropy(logits, ids[:, 1:], reduction="none")
+    mark = markers(words, CODES)
+    target = ids[:, 1:]
+    is_code = (target >= words) & (target < words + CODES)
+    is_text = (target > 0) & (target < words) | (target == mark.stop)
+    return (each * (is_text if image_first else is_code)).sum(1)
+
+
+def mates(letters, seed=0):
+    """For each picture another one of the same face, and of another name."""
+    draw = np.random.default_rng(seed)
+    names, faces = np.array(letters.names), np.array(letters.faces)
+    there = zip(names, faces, strict=True)
+    return torch.tensor(
+        [draw.choice(np.flatnonzero((faces == face) & (names != name))) for name, face in there]
+    )
+
+
+def score(model, part="test"):
+    """Nats of a caption given its picture, and of a code given the caption; and if shuffled."""
+    captions, grids, letters = pairs(part)
+    pictures, other, words = grids[0], mates(letters), len(letters.words)
+    found = {
+        "caption": nats(model, captions, pictures, True, words),
+        "caption_shuffled": nats(model, captions, pictures[other], True, words),
+        "code": nats(model, captions, pictures, False, words) / PLACES,
+        "code_shuffled": nats(model, captions[other], pictures, False, words) / PLACES,
+    }
+    return {f"{part}_nats_{name}": value.mean().item() for name, value in found.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in {"steps": 2400, "batch": 16, "width": 64, "layers": 3, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--shift", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=6e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.1)
+    parser.add_argument("--out", default=pathlib.Path(__file__).with_suffix(".safetensors"))
+    parser.add_argument("--overwrite", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    weights.refuse_taken(options.out, options.overwrite)
+    command = f"python data/weights/chameleon.py {' '.join(sys.argv[1:])}".strip()
+
+    words = len(pairs("train", options.shift)[2].words)
+    settings = {"vocab_size": words + CODES + 4, "width": options.width, "layers": options.layers}
+    settings |= {"heads": 4, "qk_norm": True, "order": "swin"}
+    torch.manual_seed(options.seed)
+    model = Chameleon(**settings)
+
+    def validate(model):
+        found = score(model, "validation")
+        print({name[16:]: round(value, 3) for name, value in found.items()}, flush=True)
+        return found["validation_nats_code"]
+
+    history = lab.fit(
+        model,
+        batches(options.batch, options.shift, options.seed),
+        steps=options.steps,
+        lr=options.lr,
+        loss=loss(1e-5),
+        weight_decay=options.weight_decay,
+        validate=validate,
+        every=max(1, options.steps // 8),
+        seed=options.seed,
+        progress=False,
+    )
+    split = {"test_split": "lab.typefaces.captioned_letters('test')"}
+    record = weights.record(model, settings, command, options.seed, history, **split)
+    weights.save(options.out, model, record)
+    model, _ = weights.load(Chameleon, options.out)  # scored as it is on disk, in float16
+    record |= score(model)
+    weights.save(options.out, model, record)
+    print(record, flush=True)
+
+
+if __name__ == "__main__":
+    main()
