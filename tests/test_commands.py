@@ -127,7 +127,7 @@ def test_every_option_passes_through_torchrun():
         ("megabyte conv=maybe", "conv must be true or false, got 'maybe'"),
         ("s4d init=foo", "init must be"),
         ("start_here", "MODEL must be a topic with a language model that can be trained, one of"),
-        ("compression", "one of blt, char_aware, char_rnn, char_transformer, dynamic_pooling, "),
+        ("compression", "one of blt, chameleon, char_aware, char_rnn, char_transformer, "),
         ("compression text=hello", "'compression' has nothing to train"),
         ("language_model", "'language_model' has nothing to train"),
         ("nothing", "'nothing' is no topic"),

@@ -235,7 +235,15 @@ OTHERS = {
     "arithmetic_tokens_right",
     "vq",
     "vq_prior",
+    "audio_codec",
+    "audio_codec_prior",
     "video_tokens",
+    "text_to_image_vae",
+    "text_to_image",
+    "text_to_image_scorer",
+    "chameleon",
+    "rectified_flow",
+    "medusa_lookahead",
 }
 SHIPPED_FOR_TEXT = [path for path in SHIPPED if path.stem not in OTHERS]
 
