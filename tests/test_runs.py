@@ -37,6 +37,23 @@ def test_runs_are_added_one_by_one_and_an_interruption_loses_one(tmp_path):
     assert [run["seed"] for run in record["runs"]] == [0, 1, 2, 7]
 
 
+def test_a_record_is_begun_once_and_gone_on_with(tmp_path):
+    path, asked = tmp_path / "own.json", []
+
+    def costs():
+        asked.append(1)
+        return {"lstm": 0.5}
+
+    record = data.begin_runs(path, "python own.py", seconds=3, costs=costs)
+    assert {"command", "commit", "device", "torch", "minutes"} <= set(record)
+    assert record["command"] == "python own.py" and record["seconds"] == 3
+    assert record["costs"] == {"lstm": 0.5} and record["runs"] == [] and not path.exists()
+    data.add_runs(path, record, [{"seed": 0}])
+    again = data.begin_runs(path, "python other.py", seconds=4, costs=costs)
+    assert again == record and again["runs"] == [{"seed": 0}]
+    assert len(asked) == 1  # for the new record alone
+
+
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_every_record_says_how_it_was_made(path):
     record = data.runs(path.stem)

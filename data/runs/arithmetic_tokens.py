@@ -123,7 +123,7 @@ def one_run(way, seed, steps, keep):
     if keep and seed == 0 and way in ("left", "right"):
         path = data.HOME / "weights" / f"arithmetic_tokens_{way}.safetensors"
         record = {
-            "model": MODEL, "command": keep, "seed": seed, "commit": weights._commit(),
+            "model": MODEL, "command": keep, "seed": seed, "commit": weights.commit(),
             "device": f"cpu, {platform.machine()}, 1 thread", "torch": torch.__version__,
             "minutes": round(seconds / 60, 1), "steps": steps,
             "test_split": "sums whose 7 a + 11 b is a multiple of 61",
@@ -144,7 +144,7 @@ def main():
     words = f"--seeds {' '.join(map(str, options.seeds))} --steps {options.steps}"
     command = f"python data/runs/arithmetic_tokens.py {words}"
     head = {
-        "command": command, "commit": weights._commit(),
+        "command": command, "commit": weights.commit(),
         "device": f"cpu, {platform.machine()}, 1 thread a run", "torch": torch.__version__,
     }  # fmt: skip
     order = [(seed, way) for seed in options.seeds for way in WAYS]

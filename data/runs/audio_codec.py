@@ -10,7 +10,6 @@ codebooks. The record is written after each run; runs that are recorded are not 
 
 import argparse
 import importlib.util
-import json
 import os
 import pathlib
 
@@ -18,7 +17,7 @@ import torch
 
 from minilib import lab
 from minilib.audio_codec import AudioCodec, Trainer
-from minilib.lab import data, weights
+from minilib.lab import data
 
 
 def script():
@@ -75,17 +74,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     out, common = options.out, script()
-    record = {
-        "command": "python data/runs/audio_codec.py",
-        "commit": weights._commit(),
-        "device": f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": 0.0,
-        "unit": "minutes of processor time; SI-SNR in decibels, bits of a code",
-        "runs": [],
-    }
-    if out.exists():
-        record = json.loads(out.read_text(encoding="utf-8"))
+    unit = "minutes of processor time; SI-SNR in decibels, bits of a code"
+    record = data.begin_runs(out, "python data/runs/audio_codec.py", unit=unit)
 
     def new():
         for seed in options.seeds:

@@ -27,7 +27,6 @@ next one, which keeps the runs that are there.
 import argparse
 import functools
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -40,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from minilib import lab
 from minilib.blt import BLT, patch_starts
-from minilib.lab import data, measure, weights
+from minilib.lab import data, measure
 from minilib.lab.train import language_loss
 from minilib.spacebyte import boundaries
 from minilib.tokenizer import Tokenizer
@@ -225,19 +224,9 @@ def main():
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     split = data.shakespeare("play")
-    if out.exists():
-        record = json.loads(out.read_text())
-    else:
-        record = {
-            "command": "python data/runs/blt.py",
-            "commit": weights._commit(),
-            "device": f"CPU, {torch.get_num_threads()} thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "seconds": options.seconds,
-            "costs": costs(split),
-            "runs": [],
-        }
+    record = data.begin_runs(
+        out, "python data/runs/blt.py", seconds=options.seconds, costs=lambda: costs(split)
+    )
     settings = record["seconds"], record["costs"], split, record["runs"]
     new = all_runs(options.seeds, options.kinds, *settings)
     data.add_runs(out, record, new, options.stop_after)

@@ -151,7 +151,7 @@ def main():
     else:
         record = {
             "command": "python data/runs/byte_encoders.py",
-            "commit": weights._commit(),
+            "commit": weights.commit(),
             "device": f"CPU, {torch.get_num_threads()} thread",
             "torch": torch.__version__,
             "minutes": 0.0,

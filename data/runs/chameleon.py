@@ -16,7 +16,7 @@ import torch
 
 from minilib import lab
 from minilib.chameleon import Chameleon, interleave
-from minilib.lab import data, weights
+from minilib.lab import data
 
 RECIPES = {  # what is changed, one thing after another
     "pre-norm": {"order": "pre", "qk_norm": False},
@@ -77,17 +77,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     out, common = pathlib.Path(__file__).with_suffix(".json"), script()
-    record = {
-        "command": "python data/runs/chameleon.py",
-        "commit": weights._commit(),
-        "device": f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": 0.0,
-        "unit": "minutes of processor time; caption and code are nats on validation letters",
-        "runs": [],
-    }
-    if out.exists():
-        record = data.runs("chameleon")
+    unit = "minutes of processor time; caption and code are nats on validation letters"
+    record = data.begin_runs(out, "python data/runs/chameleon.py", unit=unit)
     done = {(run["recipe"], run["lr"], run["seed"]) for run in record["runs"]}
     new = (
         one_run(name, rate, seed, options.steps, common)

@@ -16,7 +16,6 @@ same command.
 """
 
 import argparse
-import json
 import math
 import os
 import pathlib
@@ -25,7 +24,7 @@ import torch
 
 from minilib import lab
 from minilib.char_transformer import CharTransformer, count_parameters
-from minilib.lab import data, measure, weights
+from minilib.lab import data, measure
 from minilib.lab.train import language_loss
 from minilib.lstm import LSTM
 from minilib.transformer import Transformer
@@ -139,20 +138,9 @@ def main():
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     split = data.shakespeare("play")
-    if out.exists():
-        record = json.loads(out.read_text())
-    else:
-        record = {
-            "command": "python data/runs/char_transformer.py",
-            "commit": weights._commit(),
-            "device": f"CPU, {torch.get_num_threads()} thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "batch": BATCH,
-            "length": LENGTH,
-            "costs": step_seconds(),
-            "runs": [],
-        }
+    record = data.begin_runs(
+        out, "python data/runs/char_transformer.py", batch=BATCH, length=LENGTH, costs=step_seconds
+    )
     new = all_runs(options.seeds, split, record["runs"])
     data.add_runs(out, record, new, options.stop_after)
 

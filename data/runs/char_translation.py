@@ -131,7 +131,7 @@ def main():
     words = f"--seeds {' '.join(map(str, options.seeds))} --steps {options.steps}"
     command = f"python data/runs/char_translation.py {words}"
     head = {
-        "command": command, "commit": weights._commit(),
+        "command": command, "commit": weights.commit(),
         "device": f"cpu, {platform.machine()}, 1 thread", "torch": torch.__version__,
     }  # fmt: skip
     if pathlib.Path(options.out).is_file():

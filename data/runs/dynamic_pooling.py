@@ -173,7 +173,7 @@ def main():
     words = f"--seeds {' '.join(map(str, options.seeds))} --steps {options.steps}"
     record = {
         "command": f"python data/runs/dynamic_pooling.py {words}",
-        "commit": weights._commit(),
+        "commit": weights.commit(),
         "device": "CPU, 1 thread",
         "torch": torch.__version__,
     }

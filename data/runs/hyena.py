@@ -27,7 +27,6 @@ Scores are shares of right answers in rows that nobody trained on; in DNA, at th
 
 import argparse
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -39,7 +38,7 @@ from torch.nn.functional import cross_entropy
 
 from minilib import lab
 from minilib.hyena import Hyena, gated_conv
-from minilib.lab import data, weights
+from minilib.lab import data
 from minilib.transformer import Transformer
 
 KEYS, WIDTH, HIDDEN = 6, 32, 32
@@ -212,17 +211,7 @@ def main():
     options = parser.parse_args()
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    if out.exists():
-        record = json.loads(out.read_text(encoding="utf-8"))
-    else:
-        record = {
-            "command": "python data/runs/hyena.py",
-            "commit": weights._commit(),
-            "device": f"CPU, {torch.get_num_threads()} thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "runs": [],
-        }
+    record = data.begin_runs(out, "python data/runs/hyena.py")
     new = all_runs(options.seeds, options.tasks, record["runs"])
     data.add_runs(out, record, new, options.stop_after)
 

@@ -166,7 +166,7 @@ def main():
     words = [f"--{name} {' '.join(map(str, values))}" for name, values in given.items()]
     head = {
         "command": f"python data/runs/mamba.py {' '.join(words)}",
-        "commit": weights._commit(),
+        "commit": weights.commit(),
         "device": f"cpu, {platform.machine()}, 1 thread a run",
         "torch": torch.__version__,
     }

@@ -18,7 +18,6 @@ next one, which keeps the runs that are there.
 """
 
 import argparse
-import json
 import math
 import os
 import pathlib
@@ -26,7 +25,7 @@ import pathlib
 import torch
 
 from minilib import lab
-from minilib.lab import data, measure, weights
+from minilib.lab import data, measure
 from minilib.lab.train import language_loss
 from minilib.megabyte import MegaByte, strided_logits
 from minilib.transformer import Transformer
@@ -169,19 +168,9 @@ def main():
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     split = data.shakespeare("play")
-    if out.exists():
-        record = json.loads(out.read_text())
-    else:
-        record = {
-            "command": "python data/runs/megabyte.py",
-            "commit": weights._commit(),
-            "device": f"CPU, {torch.get_num_threads()} thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "seconds": options.seconds,
-            "costs": measured(),
-            "runs": [],
-        }
+    record = data.begin_runs(
+        out, "python data/runs/megabyte.py", seconds=options.seconds, costs=measured
+    )
     settings = record["seconds"], record["costs"], split, record["runs"]
     data.add_runs(out, record, all_runs(options.seeds, *settings), options.stop_after)
 

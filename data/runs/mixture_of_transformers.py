@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from minilib import lab
-from minilib.lab import data, typefaces, weights
+from minilib.lab import data, typefaces
 from minilib.mixture_of_transformers import MixtureOfTransformers
 from minilib.vq import VQVAE
 
@@ -121,17 +121,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     out = pathlib.Path(__file__).with_suffix(".json")
-    record = {
-        "command": "python data/runs/mixture_of_transformers.py",
-        "commit": weights._commit(),
-        "device": f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": 0.0,
-        "unit": "nats a symbol on test letters; curves on validation letters",
-        "runs": [],
-    }
-    if out.exists():
-        record = data.runs("mixture_of_transformers")
+    unit = "nats a symbol on test letters; curves on validation letters"
+    record = data.begin_runs(out, "python data/runs/mixture_of_transformers.py", unit=unit)
     letters = Letters()
     done = {(run["model"], run["seed"]) for run in record["runs"]}
     new = (

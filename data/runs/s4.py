@@ -103,7 +103,7 @@ def main():
         runs += tried
     record = {
         "command": f"python data/runs/s4.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": weights._commit(),
+        "commit": weights.commit(),
         "device": f"CPU, {torch.get_num_threads()} thread",
         "torch": torch.__version__,
         "minutes": round((time.perf_counter() - started) / 60, 1),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from minilib import lab
-from minilib.lab.weights import _commit
+from minilib.lab.weights import commit
 from minilib.scaling_laws import affordable, fit_parametric, loss_hat, parabola_vertex, parameters
 from minilib.transformer import Transformer
 
@@ -125,7 +125,7 @@ def main():
     runs, began = [], time.perf_counter()
     words = f"--seeds {' '.join(map(str, options.seeds))} --large {options.large:g}"
     head = {
-        "command": f"python data/runs/scaling_laws.py {words}", "commit": _commit(),
+        "command": f"python data/runs/scaling_laws.py {words}", "commit": commit(),
         "device": f"cpu, {platform.machine()}, 1 thread", "torch": torch.__version__,
     }  # fmt: skip
 

@@ -24,7 +24,6 @@ next one, which keeps the runs that are there.
 
 import argparse
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -33,7 +32,7 @@ from unittest import mock
 import torch
 
 from minilib import lab, megabyte, spacebyte
-from minilib.lab import data, measure, weights
+from minilib.lab import data, measure
 from minilib.lab.train import language_loss
 from minilib.megabyte import MegaByte
 from minilib.spacebyte import SpaceByte, boundaries
@@ -164,19 +163,10 @@ def main():
     out = options.out or pathlib.Path(__file__).with_suffix(".json")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     split = data.shakespeare("play")
-    if out.exists():
-        record = json.loads(out.read_text())
-    else:
-        record = {
-            "command": "python data/runs/spacebyte.py",
-            "commit": weights._commit(),
-            "device": f"CPU, {torch.get_num_threads()} thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "seconds": {"rate": options.short, "long": options.long},
-            "costs": step_seconds(),
-            "runs": [],
-        }
+    seconds = {"rate": options.short, "long": options.long}
+    record = data.begin_runs(
+        out, "python data/runs/spacebyte.py", seconds=seconds, costs=step_seconds
+    )
     record.setdefault("products", products(split.train))
     settings = record["seconds"], record["costs"], split, record["runs"]
     new = all_runs(options.seeds, *settings)

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from minilib.lab import data
-from minilib.lab.weights import _commit
+from minilib.lab.weights import commit
 from minilib.text_to_image import gumbel_softmax
 
 ENDS = {"1": 1.0, "1/4": 1 / 4, "1/16": 1 / 16}
@@ -57,7 +57,7 @@ def main():
     out, common = pathlib.Path(__file__).with_suffix(".json"), script()
     record = {
         "command": f"python data/runs/text_to_image.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": _commit(),
+        "commit": commit(),
         "device": f"CPU, {torch.get_num_threads()} thread",
         "torch": torch.__version__,
         "minutes": 0.0,

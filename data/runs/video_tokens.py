@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from minilib import lab, vq
 from minilib.fsq import index_of, quantise
 from minilib.lab import data
-from minilib.lab.weights import _commit
+from minilib.lab.weights import commit
 from minilib.video_tokens import VideoTokenizer, psnr
 
 
@@ -70,7 +70,7 @@ def main():
     runs = [run(kind, seed, options) for seed in options.seeds for kind in ("FSQ", "VQ")]
     record = {
         "command": f"python data/runs/video_tokens.py {' '.join(sys.argv[1:])}".strip(),
-        "commit": _commit(),
+        "commit": commit(),
         "device": "CPU, 1 thread",
         "torch": torch.__version__,
         "minutes": round((time.time() - start) / 60, 1),

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from minilib.lab import data, weights
+from minilib.lab import data
 from minilib.vq import VQVAE, Trainer
 
 BATCH = 32
@@ -63,17 +63,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     out, common = pathlib.Path(__file__).with_suffix(".json"), script()
-    record = {
-        "command": "python data/runs/vq.py",
-        "commit": weights._commit(),
-        "device": f"CPU, {torch.get_num_threads()} thread",
-        "torch": torch.__version__,
-        "minutes": 0.0,
-        "unit": "minutes of processor time; error is a mean square on validation letters",
-        "runs": [],
-    }
-    if out.exists():
-        record = data.runs("vq")
+    unit = "minutes of processor time; error is a mean square on validation letters"
+    record = data.begin_runs(out, "python data/runs/vq.py", unit=unit)
     done = {(run["recipe"], run["seed"]) for run in record["runs"]}
 
     def keep(function, name, *inputs):

@@ -7,7 +7,6 @@ that the file defines, checks the laws, scores it and prints its place.
 
 import functools
 import itertools
-import json
 import math
 import pathlib
 
@@ -71,27 +70,16 @@ def run(options):
 
 
 def _run_course(options, split):
-    import torch
 
-    from minilib.lab import data, weights
+    from minilib.lab import data
 
     names = options.only or list(ENTRANTS)
     if unknown := [name for name in names if name not in ENTRANTS]:
         raise ValueError(f"--only must be one of {', '.join(ENTRANTS)}, got {unknown[0]!r}")
     out = options.out or data.HOME / "runs" / "shoot_out.json"
-    if out.exists():
-        record = json.loads(out.read_text(encoding="utf-8"))
-    else:
-        record = {
-            "command": "python -m minilib contest --seeds 0 1 2",
-            "commit": weights._commit(),
-            "device": "CPU, 1 thread",
-            "torch": torch.__version__,
-            "minutes": 0.0,
-            "plays": list(data.TEST_PLAYS),
-            "untrained": untrained(split),
-            "runs": [],
-        }
+    command = "python -m minilib contest --seeds 0 1 2"
+    more = {"plays": list(data.TEST_PLAYS), "untrained": lambda: untrained(split)}
+    record = data.begin_runs(out, command, **more)
     budgets = {rule: options.budget or BUDGETS[rule] for rule in options.rule or BUDGETS}
     new = _missing_runs(names, budgets, options.seeds, split, record["runs"])
     data.add_runs(out, record, new, options.stop_after)

@@ -3,11 +3,15 @@
 import json
 import math
 import os
+import pathlib
 import time
 from collections.abc import Iterable
 
+import torch
+
 from minilib.lab.checkpoint import refuse_unwritable, write_whole
 from minilib.lab.fetch import HOME
+from minilib.lab.weights import commit
 
 
 def runs(topic: str) -> dict:
@@ -20,6 +24,26 @@ def runs(topic: str) -> dict:
         known = ", ".join(sorted(p.stem for p in (HOME / "runs").glob("*.json")))
         raise ValueError(f"topic must be one with recorded runs, one of {known}; got {topic!r}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def begin_runs(path: str | os.PathLike, command: str, **more) -> dict:
+    """The record at `path`, to go on with; or a new one without runs, of this machine.
+
+    command  that makes the record
+    more     what else a new record says; a function is called for it, once
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "command": command,
+        "commit": commit(),
+        "device": f"CPU, {torch.get_num_threads()} thread",
+        "torch": torch.__version__,
+        "minutes": 0.0,
+        **{name: value() if callable(value) else value for name, value in more.items()},
+        "runs": [],
+    }
 
 
 def write_runs(path: str | os.PathLike, record: dict) -> None:

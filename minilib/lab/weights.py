@@ -105,7 +105,7 @@ def record(
         "model": settings,
         "command": command,
         "seed": seed,
-        "commit": _commit(),
+        "commit": commit(),
         "device": machine,
         "torch": torch.__version__,
         "minutes": round(history.seconds / 60, 1),
@@ -115,7 +115,7 @@ def record(
     }
 
 
-def _commit():
+def commit():
     """The short name of the commit that this code is, or None where there is no git."""
     command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     try:
