@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from minilib import lab, laws
-from minilib.lab import measure
+from minilib.lab import measure, weights
 from minilib.lab.data import Bytes
 from minilib.lab.ids import encode
 from minilib.lab.train import language_loss
@@ -55,10 +55,11 @@ def compete(model_class, entrant, rule, budget, seed, split, known=None, progres
     known         the record of another seed: its rate and its number of steps are used
     """
     started = time.process_time()
-    tokenizer, settings = _tokenizer(entrant, split)
+    tokenizer, settings = tokenizer_of(entrant, split)
     loss = getattr(model_class, "loss", language_loss)
     how = {"batch": entrant.batch, "length": entrant.length, "seed": seed}
     windows = lab.data.windows(split.train, **how, tokenizer=tokenizer)
+    held_out = split.validation[: SCORED // 2]
 
     def train(rate, steps, progress=False):
         torch.manual_seed(seed)
@@ -78,8 +79,7 @@ def compete(model_class, entrant, rule, budget, seed, split, known=None, progres
         for rate in entrant.rates:
             model, seconds = train(rate, trial)
             taken += seconds
-            bits = lab.bits_per_byte(model, split.validation[:SCORED], tokenizer, CONTEXTS[0])
-            tried[rate] = round(bits, 4)
+            tried[rate] = round(lab.bits_per_byte(model, held_out, tokenizer, CONTEXTS[0]), 4)
         spent = trial * len(tried) * cost
         if rule == "seconds":  # what steps cost in training, and all that was spent so far
             cost, spent = taken / (trial * len(tried)), time.process_time() - started
@@ -91,7 +91,7 @@ def compete(model_class, entrant, rule, budget, seed, split, known=None, progres
     return model, tokenizer, found | {"seconds": round(seconds, 1)}
 
 
-def _tokenizer(entrant, split):
+def tokenizer_of(entrant, split):
     """What the entrant reads with, learned from the training text, and the model's settings."""
     settings = dict(entrant.settings)
     if not entrant.tokens:
@@ -104,18 +104,22 @@ def _tokenizer(entrant, split):
 
 
 def cost_of_a_step(model, windows, loss, rule):
-    """Seconds of processor time, or multiply-adds, of a step on one batch."""
+    """Seconds of processor time, or multiply-adds, of a step: the mean of eight if they differ."""
     optimizer = torch.optim.AdamW(model.parameters())
-    batch = windows(0)
+    scheduled = hasattr(model, "scheduled")
+    count = 8 if scheduled else 1
+    batches = model.scheduled(windows, count) if scheduled else windows
 
-    def step():
-        optimizer.zero_grad()
-        loss(model, batch).backward()
-        optimizer.step()
+    def steps(update=True):
+        for k in range(count):
+            optimizer.zero_grad()
+            loss(model, batches(k)).backward()
+            if update:
+                optimizer.step()
 
     if rule == "multiply-adds":
-        return measure.multiply_adds(lambda: loss(model, batch).backward())
-    return round(measure.seconds_in_turn({"step": step}, 3)["step"], 5)
+        return measure.multiply_adds(lambda: steps(update=False)) / count
+    return round(measure.seconds_in_turn({"steps": steps}, 3)["steps"] / count, 5)
 
 
 # -- scores and costs ------------------------------------------------------------------------------
@@ -156,6 +160,31 @@ def costs(model, tokenizer, split):
         found = {"multiply_adds": round(measure.multiply_adds(write) / written)}
     found |= {"milliseconds": round(1000 * seconds / written, 4), "state_bytes": held}
     return found | {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def keep(folder, name, entrant, model, run, split):
+    """Save an entrant's weights in 8 bits, for `lab.load` with its class."""
+    weights.save(folder / _file(name), model, {"model": tokenizer_of(entrant, split)[1]} | run, 8)
+
+
+def shipped(name, split):
+    """An entrant as the course ships it: (model, tokenizer, the run that it is from).
+
+    Raises ValueError for a name that is none.
+    """
+    from minilib.commands.contest import ENTRANTS
+    from minilib.commands.train import trainable
+
+    if name not in ENTRANTS:
+        raise ValueError(f"name must be one of {', '.join(ENTRANTS)}, got {name!r}")
+    entrant = Entrant(*ENTRANTS[name])
+    path = lab.data.HOME / "weights" / "shoot_out" / _file(name)
+    model, run = lab.load(trainable(entrant.topic), path)
+    return model, tokenizer_of(entrant, split)[0], run
+
+
+def _file(name):
+    return name.lower().replace(",", "").replace(" ", "_") + ".safetensors"
 
 
 # -- a model of your own ---------------------------------------------------------------------------

@@ -119,9 +119,8 @@ def test_equal_multiply_adds_buy_the_steps_that_they_pay_for():
     trial = math.floor(0.1 * 2e7 / run["cost"])
     assert run["steps"] == math.floor(2e7 / run["cost"] - 2 * trial)
     assert run["cost"] == pytest.approx(3 * 2 * 16 * (8 * 8 + 8 * 256), rel=0.2)
-    assert set(run["tried"]) == {1e-3, 1e-2} and run["lr"] == min(
-        run["tried"], key=run["tried"].get
-    )
+    assert set(run["tried"]) == {1e-3, 1e-2}
+    assert run["lr"] == min(run["tried"], key=run["tried"].get)
     again, _, same = contest.compete(CharRNN, TINY, "multiply-adds", 2e7, 0, SPLIT)
     assert all(map(torch.equal, model.parameters(), again.parameters()))
     _, _, known = contest.compete(CharRNN, TINY, "multiply-adds", 2e7, 1, SPLIT, run)

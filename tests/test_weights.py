@@ -28,6 +28,31 @@ def test_weights_round_trip_in_half_precision(tmp_path):
         assert torch.equal(a.half().float(), b)
 
 
+def test_weights_in_8_bits_are_half_as_large_and_near(tmp_path):
+    torch.manual_seed(0)
+    model = LSTM(256, 32)
+    model.output.data[3] = 0  # a row without a scale
+    model.output.data[4, 5] = 100.0
+    for bits in (8, 16):
+        weights.save(tmp_path / f"{bits}.safetensors", model, {"model": {"width": 32}}, bits)
+    small, large = ((tmp_path / f"{bits}.safetensors").stat().st_size for bits in (8, 16))
+    assert 0.5 * large < small < 0.65 * large  # scales, vectors and names included
+    loaded, _ = weights.load(LSTM, tmp_path / "8.safetensors")
+    for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
+        if a.dim() > 1 and a.shape[-1] >= 16:
+            step = a.abs().amax(-1, keepdim=True) / 127
+            assert ((a - b).abs() <= 0.51 * step + 1e-3 * a.abs()).all()
+        else:
+            assert torch.equal(a.half().float(), b)
+    with pytest.raises(ValueError, match="bits must be 8 or 16, got 4"):
+        weights.save(tmp_path / "4.safetensors", model, RECORD, 4)
+    values = weights.load_file(tmp_path / "8.safetensors")
+    for name, wrong in {"other scale": torch.ones(2, 1), "output scale": torch.ones(7, 1)}.items():
+        weights.save_file(values | {name: wrong}, tmp_path / "8.safetensors")
+        with pytest.raises(ValueError, match=r"'8\.safetensors' are damaged"):
+            weights.load(LSTM, tmp_path / "8.safetensors")
+
+
 @pytest.mark.parametrize("value", [1e5, -1e9, 1e-9, -1e-30])
 def test_what_half_precision_cannot_hold_stays_in_single(tmp_path, value):
     model = CharRNN(256, 8)

@@ -11,7 +11,7 @@ import math
 import pathlib
 
 # minilib.contest is imported where it is used: torch, which it needs, takes seconds to load
-BUDGETS = {"seconds": (30.0, 120.0), "multiply-adds": (1e12, 4e12)}
+BUDGETS = {"seconds": (30.0, 120.0), "multiply-adds": (5e11, 2e12)}
 ENTRANTS = {  # name: topic, settings, rows of a batch, their length, rates to try, tokens
     "tanh RNN": ("char_rnn", {"width": 256}, 16, 64, (1e-3, 2e-3, 4e-3)),
     "LSTM": ("lstm", {"width": 192}, 16, 64, (4e-3, 8e-3, 1.6e-2)),
@@ -22,8 +22,9 @@ ENTRANTS = {  # name: topic, settings, rows of a batch, their length, rates to t
         *(8, 64, (2e-3, 4e-3, 8e-3), 512),
     ),
     "deep Transformer of 2018": ("char_transformer", {"width": 80, "layers": 4}),
+    "Chameleon": ("chameleon", {"width": 128, "layers": 2, "context": 128}),
     "Hourglass": ("hourglass", {"middle": 2, "context": 128}),
-    "dynamic pooling": ("dynamic_pooling", {"source": "router", "context": 128}),
+    "dynamic pooling": ("dynamic_pooling", {"source": "route", "context": 128}),
     "H-Net": ("hnet", {"width": 96, "context": 128}),
     "S4": ("s4", {"width": 128}),
     "S4D": ("s4d", {"width": 128}),
@@ -51,6 +52,8 @@ def arguments(parser):
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="SECONDS", help=about)
     about = "the record to add to (default: data/runs/shoot_out.json)"
     parser.add_argument("--out", metavar="FILE", type=pathlib.Path, help=about)
+    about = "keep the first seed's models of the largest budget of seconds in this folder"
+    parser.add_argument("--weights", metavar="FOLDER", type=pathlib.Path, help=about)
 
 
 def run(options):
@@ -81,13 +84,15 @@ def _run_course(options, split):
     more = {"plays": list(data.TEST_PLAYS), "untrained": lambda: untrained(split)}
     record = data.begin_runs(out, command, **more)
     budgets = {rule: options.budget or BUDGETS[rule] for rule in options.rule or BUDGETS}
-    new = _missing_runs(names, budgets, options.seeds, split, record["runs"])
+    new = _missing_runs(names, budgets, options.seeds, split, record["runs"], options.weights)
     data.add_runs(out, record, new, options.stop_after)
     print(table(record["runs"]))
 
 
-def _missing_runs(names, budgets, seeds, split, done):
+def _missing_runs(names, budgets, seeds, split, done, folder):
     """Every run that is not there yet: a generator, since the first seed's rate serves the rest."""
+    from minilib import contest
+
     places = [(rule, budget) for rule in budgets for budget in budgets[rule]]
     for seed, (rule, budget) in itertools.product(seeds, places):
         for name in names:
@@ -95,19 +100,22 @@ def _missing_runs(names, budgets, seeds, split, done):
             of_seeds = {run["seed"]: run for run in done if same.items() <= run.items()}
             if seed not in of_seeds:
                 first = next(iter(of_seeds.values()), {})
-                yield same | {"seed": seed} | _one_run(name, rule, budget, seed, split, first)
+                entrant = contest.Entrant(*ENTRANTS[name])
+                model, run = _one_run(entrant, rule, budget, seed, split, first)
+                if folder and (rule, budget, seed) == ("seconds", max(budgets[rule]), 0):
+                    contest.keep(folder, name, entrant, model, run, split)
+                yield same | {"seed": seed} | run
 
 
-def _one_run(name, rule, budget, seed, split, first):
+def _one_run(entrant, rule, budget, seed, split, first):
     """Train and score; what the first seed has found out is not searched or measured again."""
     from minilib import contest
-    from minilib.commands.train import _trainable
+    from minilib.commands.train import trainable
 
-    entrant = contest.Entrant(*ENTRANTS[name])
     how = rule, budget, seed, split, first
-    model, tokenizer, run = contest.compete(_trainable(entrant.topic), entrant, *how)
+    model, tokenizer, run = contest.compete(trainable(entrant.topic), entrant, *how)
     run |= contest.score(model, tokenizer, split, first.get("context"))
-    return run if first else run | contest.costs(model, tokenizer, split)
+    return model, run if first else run | contest.costs(model, tokenizer, split)
 
 
 def untrained(split):

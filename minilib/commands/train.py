@@ -141,9 +141,9 @@ def _fit(options, model, split, tokenizer):
 def _model_class(topic):
     """The topic's language model, if it is one that can be trained."""
     twins.known([topic])
-    found = _trainable(topic)
+    found = trainable(topic)
     if not found:
-        offered = ", ".join(filter(_trainable, twins.topics()))
+        offered = ", ".join(filter(trainable, twins.topics()))
         raise ValueError(
             f"MODEL must be a topic with a language model that can be trained, one of {offered}; "
             f"{topic!r} has nothing to train"
@@ -151,7 +151,7 @@ def _model_class(topic):
     return found
 
 
-def _trainable(topic):
+def trainable(topic):
     """The topic's language model that is made from sizes alone. Others are not made for training:
     KneserNey counts a text."""
     from minilib.language_model import LanguageModel
@@ -200,7 +200,7 @@ def _tokenizer(options, settings):
 
     if not options.tokenizer:
         return Bytes()
-    if "words" not in inspect.signature(_trainable(options.topic)).parameters:
+    if "words" not in inspect.signature(trainable(options.topic)).parameters:
         tokenizer = Tokenizer.load(options.tokenizer)
         settings.setdefault("vocab_size", tokenizer.vocab_size)
         return tokenizer

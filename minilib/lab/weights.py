@@ -1,4 +1,4 @@
-"""Trained weights: a safetensors file (float16) and a JSON file that says how it was made."""
+"""Trained weights: a safetensors file (float16, or 8 bits) and a JSON file: how it was made."""
 
 import json
 import os
@@ -15,21 +15,31 @@ from minilib.lab.checkpoint import refuse_unwritable, write_whole
 from minilib.lab.fetch import HOME
 from minilib.lab.train import History
 
+SCALE = " scale"  # name of the scales of a tensor of 8 bits, after its own name
 
-def save(path: str | os.PathLike, model: nn.Module, record: dict) -> None:
+
+def save(path: str | os.PathLike, model: nn.Module, record: dict, bits: int = 16) -> None:
     """Write a model's state_dict and, as .json beside it, the record of how it was made.
 
     path    ends in .safetensors; a folder that is not there is made, a file that is there replaced
     record  holds the constructor's arguments under "model", for `load`
-    Numbers become float16. A tensor in which that would turn a number to infinity, or one that is
-    not zero to zero, stays in float32. Both files are written whole before either is moved into
-    place, and no reader finds weights beside another model's record.
-    Raises ValueError for another suffix, a place where no file can be written, and a tensor that
-    float32 cannot hold, infinity and not-a-number included; OSError if the disk is full.
+    bits    16: numbers become float16. A tensor in which that would turn a number to infinity, or
+            one that is not zero to zero, stays in float32.
+            8: a tensor with rows (its last axis) of 16 numbers or more becomes whole numbers from
+            -127 to 127, with a scale for each row; all else is as with 16
+    Both files are written whole before either is moved into place, and no reader finds weights
+    beside another model's record.
+    Raises ValueError for another suffix or number of bits, a place where no file can be written,
+    and a tensor that float32 cannot hold, infinity and not-a-number included; OSError if the disk
+    is full.
     """
+    if bits not in (8, 16):
+        raise ValueError(f"bits must be 8 or 16, got {bits!r}")
     path = _suffixed(path)
     refuse_unwritable(path, "path of weights")
     values = {name: _narrow(name, value) for name, value in model.state_dict().items()}
+    if bits == 8:
+        values = _in_8_bits(values)
     text = json.dumps(record, indent=2) + "\n"
     beside = pathlib.Path(os.path.realpath(path.with_suffix(".json")))
 
@@ -76,6 +86,27 @@ def _narrow(name: str, value: Tensor) -> Tensor:
         if narrow.isfinite().all() and torch.equal(narrow == 0, value == 0):
             return narrow
     raise ValueError(f"weights must be finite and within float32's range; {name} is not")
+
+
+def _in_8_bits(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as whole numbers, with the scales of their rows beside them."""
+    small = {}
+    for name, value in values.items():
+        if value.is_floating_point() and value.dim() > 1 and value.shape[-1] >= 16:
+            scale = value.float().abs().amax(-1, keepdim=True) / 127
+            small[name + SCALE] = scale
+            value = (value / scale.where(scale > 0, 1)).round().to(torch.int8)
+        small[name] = value
+    return small
+
+
+def _from_8_bits(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `_in_8_bits` was given, rounded."""
+    scales = {name: values.pop(name) for name in list(values) if name.endswith(SCALE)}
+    for name, scale in scales.items():
+        whole = name.removesuffix(SCALE)
+        values[whole] = values[whole] * scale
+    return values
 
 
 def record(
@@ -168,7 +199,7 @@ def _read(path):
     path = _suffixed(path)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        values = load_file(path)
+        values = _from_8_bits(load_file(path))
     except FileNotFoundError as error:
         missing = pathlib.Path(error.filename or path).name
         raise ValueError(
@@ -178,7 +209,8 @@ def _read(path):
         raise ValueError(
             f"weights {path.name!r} cannot be read: {error.strerror or error}"
         ) from None
-    except (SafetensorError, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8
+    # ValueError: no JSON, no UTF-8; KeyError, RuntimeError: scales of no tensor, of another shape
+    except (SafetensorError, ValueError, RecursionError, KeyError, RuntimeError) as error:
         raise ValueError(f"weights {path.name!r} are damaged: {error}") from None
     if not isinstance(record, dict) or not isinstance(record.get("model"), dict):
         raise ValueError(
