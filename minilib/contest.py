@@ -4,6 +4,7 @@
 and the refusal of a model of your own that breaks a law, or knows the test text.
 """
 
+import copy
 import importlib.util
 import inspect
 import os
@@ -164,7 +165,12 @@ def costs(model, tokenizer, split):
 
 def keep(folder, name, entrant, model, run, split):
     """Save an entrant's weights in 8 bits, for `lab.load` with its class."""
-    weights.save(folder / _file(name), model, {"model": tokenizer_of(entrant, split)[1]} | run, 8)
+    from minilib.commands.train import plain
+
+    settings = tokenizer_of(entrant, split)[1]
+    if "words" in settings:
+        settings["words"] = [plain(word) for word in settings["words"]]
+    weights.save(folder / _file(name), model, {"model": settings} | run, bits=8)
 
 
 def shipped(name, split):
@@ -216,18 +222,30 @@ def own_model(path):
     return found[0], Entrant("own_model", **how)
 
 
-def lawful(model, probe):
-    """Raise ValueError for a model of other symbols than bytes, and for one that breaks a law."""
+def lawful(model, split):
+    """Raise ValueError for a model of other symbols than bytes, and for one that breaks a law.
+
+    No symbol may change what stands before it in windows as long as those of the score, too.
+    """
     if getattr(model, "vocab_size", None) != 256:
         raise ValueError(f"vocab_size must be 256, got {getattr(model, 'vocab_size', None)}")
     try:
-        laws.hold(model, probe)
+        laws.hold(model, _probe(split, 3, 33))
+        double = copy.deepcopy(model).double().eval()
+        with torch.no_grad():
+            for length in CONTEXTS:
+                laws.causality(double, _probe(split, 2, length))
     except ValueError as error:
         raise ValueError(f"the model breaks a law: {error}") from None
 
 
-def score_of_a_stranger(model, tokenizer, split, probe):
+def _probe(split, rows, length):
+    return torch.tensor(list(split.validation[: rows * length])).view(rows, length)
+
+
+def score_of_a_stranger(model, tokenizer, split):
     """`score`, refused if scoring changes the model, or the score is that of a text it knows."""
+    probe = _probe(split, 3, 33)
 
     def fingerprint():
         with torch.no_grad():

@@ -1,7 +1,10 @@
 """The contest: equal budgets, a record that goes on, and models of one's own at its door."""
 
+import base64
 import json
 import math
+import pathlib
+import re
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from minilib import contest, lab
 from minilib.__main__ import main
 from minilib.char_rnn import CharRNN
 from minilib.commands import contest as command
+from minilib.commands.train import trainable
 from minilib.contest import Entrant
 
 SMALL = """
@@ -31,15 +35,24 @@ SEES_THE_FUTURE = """
         logits[:, :-1] = logits[:, :-1] + 5 * right
         return logits
 """
+SEES_IT_IN_LONG_TEXTS = SEES_THE_FUTURE.replace("logits[:, :-1] +", "logits[:, :-1] + LONG *")
+SEES_IT_IN_LONG_TEXTS = SEES_IT_IN_LONG_TEXTS.replace("LONG", "(ids.shape[1] > 200)")
 OTHER_SYMBOLS = """
     def __init__(self):
         super().__init__(300, 8)
 """
 LEARNS_WHILE_SCORED = """
     def forward(self, ids):
-        if not self.training and ids.shape[1] > 100:
+        if not self.training and len(ids) > 3:
             self.by.data += 1e-3
         return super().forward(ids)
+"""
+TRAINS_ELSEWHERE = """
+    def __init__(self):
+        super().__init__()
+        import subprocess, sys
+        burn = "import time\\nwhile time.process_time() < 1.2: pass"
+        subprocess.run([sys.executable, "-c", burn])
 """
 KEEPS_THE_TEST = """
     def __init__(self):
@@ -87,17 +100,30 @@ def test_a_model_of_ones_own_is_trained_scored_and_placed(enter):
     "text, words",
     [
         (SEES_THE_FUTURE, "the model breaks a law: causality is broken"),
+        (SEES_IT_IN_LONG_TEXTS, "the model breaks a law: causality is broken"),
         (OTHER_SYMBOLS, "vocab_size must be 256, got 300"),
         (LEARNS_WHILE_SCORED, "the model changes while it is scored"),
         (KEEPS_THE_TEST, "the model knows the test text"),
+        (TRAINS_ELSEWHERE, "of 2 s of processor time"),
         ("\nclass Second(CharRNN):\n    pass\n", "must define one LanguageModel, it defines 2"),
         ("\nraise OSError('no')", "cannot be read: OSError: no"),
     ],
-    ids=["future", "symbols", "learns", "keeps", "two", "raises"],
+    ids=["future", "long", "symbols", "learns", "keeps", "elsewhere", "two", "raises"],
 )
 def test_what_breaks_the_rules_is_refused_by_name(enter, text, words):
     status, printed = enter(text)
     assert status == 2 and words in printed, printed
+
+
+@pytest.mark.parametrize("name", command.ENTRANTS)
+def test_every_entrant_can_be_made(name):
+    entrant = Entrant(*command.ENTRANTS[name])
+    settings = {"vocab_size": entrant.tokens} if entrant.tokens else {}
+    if entrant.topic == "char_aware":
+        settings = {"words": [b" ", b"the", b"\xff"]}
+    model = trainable(entrant.topic)(**entrant.settings | settings)
+    assert entrant.rates == tuple(sorted(entrant.rates)) and len(entrant.rates) == 3
+    assert 100_000 < sum(p.numel() for p in model.parameters()) < 1_000_000
 
 
 def test_bad_words_are_named(tmp_path, capsys):
@@ -163,3 +189,70 @@ def test_the_record_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert main([*words, str(out), "--seeds", "0", "1"]) == 0  # nothing is left to do
     assert json.loads(out.read_text())["runs"] == runs
     assert "2e+07 multiply-adds: bits per byte" in capsys.readouterr().out
+    assert main([*words, str(out), "--budget", "4e7", "--seeds", "0", "1"]) == 0
+    runs = json.loads(out.read_text())["runs"]
+    assert [(run["entrant"], run["budget"], run["seed"]) for run in runs[4:]] == [
+        *(("tiny", 4e7, 0), ("other", 4e7, 0))  # further seeds for the smallest budget alone
+    ]
+
+
+# -- the record ------------------------------------------------------------------------------------
+
+ROOT = pathlib.Path(contest.__file__).parents[1]
+RECORD = lab.data.runs("shoot_out")
+README = (ROOT / "README.md").read_text()
+PLACES = [(rule, budget) for rule, budgets in command.BUDGETS.items() for budget in budgets]
+
+
+def recorded(name, rule, budget, seed=0):
+    same = {"entrant": name, "rule": rule, "budget": budget, "seed": seed}
+    (run,) = [run for run in RECORD["runs"] if same.items() <= run.items()]
+    return run
+
+
+def test_every_entrant_has_its_runs():
+    for name in command.ENTRANTS:
+        for rule, budget in PLACES:
+            run = recorded(name, rule, budget)
+            assert set(run["tried"]) == {str(r) for r in Entrant(*command.ENTRANTS[name]).rates}
+            assert run["seconds"] < budget or rule != "seconds"
+            for seed in (1, 2) if budget == command.BUDGETS[rule][0] else ():
+                again = recorded(name, rule, budget, seed)
+                assert (again["lr"], again["steps"]) == (run["lr"], run["steps"])
+    assert RECORD["plays"] == list(lab.data.TEST_PLAYS)
+
+
+@pytest.mark.parametrize("name", ["tanh RNN", "Transformer, 512 tokens"])
+def test_run_again_an_entrant_scores_what_is_recorded(name):
+    rule, budget = "multiply-adds", command.BUDGETS["multiply-adds"][0]
+    entrant, split = Entrant(*command.ENTRANTS[name]), lab.data.shakespeare("play")
+    model_class, run = trainable(entrant.topic), recorded(name, rule, budget)
+    model, tokenizer, _ = contest.compete(model_class, entrant, rule, budget, 0, split, known=run)
+    again = contest.score(model, tokenizer, split, run["context"])
+    assert again["plays"] == pytest.approx(run["plays"], abs=0.02)  # the interval: 0.05 and more
+
+
+@pytest.mark.parametrize("name", command.ENTRANTS)
+def test_shipped_entrants_are_those_of_the_record(name):
+    model, tokenizer, run = contest.shipped(name, lab.data.shakespeare("play"))
+    rule, budget = "seconds", command.BUDGETS["seconds"][1]
+    assert run["plays"] == recorded(name, rule, budget)["plays"]
+    assert sum(p.numel() for p in model.parameters()) == run["parameters"]
+    assert model.vocab_size == tokenizer.vocab_size
+
+
+def test_the_readme_shows_the_record():
+    rows = re.findall(r"^\| ([^|]+) \| (\d\.\d\d) \| (\d\.\d{3}) \| (\d\.\d{3}) \|", README, re.M)
+    assert {name for name, *_ in rows} == set(command.ENTRANTS)
+    mean = lambda *run: sum(recorded(*run)["plays"]) / 6
+    for name, small, large, work in rows:
+        for said, place in ((small, PLACES[0]), (large, PLACES[1]), (work, PLACES[3])):
+            decimals = len(said.partition(".")[2])
+            assert round(mean(name, *place), decimals) == float(said)
+    places = [float(large) for _, _, large, _ in rows]
+    assert places == sorted(places)
+    cells = json.loads((ROOT / "lessons" / "39_shoot_out.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
+    shown = base64.b64encode((ROOT / "lessons" / "39_shoot_out.png").read_bytes()).decode()
+    assert shown in ["".join(picture).replace("\n", "") for picture in pictures]

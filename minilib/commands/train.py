@@ -206,11 +206,11 @@ def _tokenizer(options, settings):
         return tokenizer
     tokenizer = WordTokenizer.load(options.tokenizer)
     settings["longest"] = tokenizer.longest
-    settings["words"] = [_plain(word) for word in tokenizer.words]
+    settings["words"] = [plain(word) for word in tokenizer.words]
     return tokenizer
 
 
-def _plain(word):
+def plain(word):
     """A word as JSON holds it, and CharAware reads it: bytes that are no UTF-8 one by one."""
     try:
         return word.decode()
