@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from minilib import lab, laws
-from minilib.lab import measure, weights
+from minilib.lab import measure
 from minilib.lab.data import Bytes
 from minilib.lab.ids import encode
 from minilib.lab.train import language_loss
@@ -161,36 +161,6 @@ def costs(model, tokenizer, split):
         found = {"multiply_adds": round(measure.multiply_adds(write) / written)}
     found |= {"milliseconds": round(1000 * seconds / written, 4), "state_bytes": held}
     return found | {"parameters": sum(p.numel() for p in model.parameters())}
-
-
-def keep(folder, name, entrant, model, run, split):
-    """Save an entrant's weights in 8 bits, for `lab.load` with its class."""
-    from minilib.commands.train import plain
-
-    settings = tokenizer_of(entrant, split)[1]
-    if "words" in settings:
-        settings["words"] = [plain(word) for word in settings["words"]]
-    weights.save(folder / _file(name), model, {"model": settings} | run, bits=8)
-
-
-def shipped(name, split):
-    """An entrant as the course ships it: (model, tokenizer, the run that it is from).
-
-    Raises ValueError for a name that is none.
-    """
-    from minilib.commands.contest import ENTRANTS
-    from minilib.commands.train import trainable
-
-    if name not in ENTRANTS:
-        raise ValueError(f"name must be one of {', '.join(ENTRANTS)}, got {name!r}")
-    entrant = Entrant(*ENTRANTS[name])
-    path = lab.data.HOME / "weights" / "shoot_out" / _file(name)
-    model, run = lab.load(trainable(entrant.topic), path)
-    return model, tokenizer_of(entrant, split)[0], run
-
-
-def _file(name):
-    return name.lower().replace(",", "").replace(" ", "_") + ".safetensors"
 
 
 # -- a model of your own ---------------------------------------------------------------------------

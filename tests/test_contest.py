@@ -234,7 +234,7 @@ def test_run_again_an_entrant_scores_what_is_recorded(name):
 
 @pytest.mark.parametrize("name", command.ENTRANTS)
 def test_shipped_entrants_are_those_of_the_record(name):
-    model, tokenizer, run = contest.shipped(name, lab.data.shakespeare("play"))
+    model, tokenizer, run = command.shipped(name, lab.data.shakespeare("play"))
     rule, budget = "seconds", command.BUDGETS["seconds"][1]
     assert run["plays"] == recorded(name, rule, budget)["plays"]
     assert sum(p.numel() for p in model.parameters()) == run["parameters"]

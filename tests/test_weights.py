@@ -30,16 +30,16 @@ def test_weights_round_trip_in_half_precision(tmp_path):
 
 def test_weights_in_8_bits_are_half_as_large_and_near(tmp_path):
     torch.manual_seed(0)
-    model = LSTM(256, 32)
+    model = LSTM(256, 64)
     model.output.data[3] = 0  # a row without a scale
     model.output.data[4, 5] = 100.0
     for bits in (8, 16):
-        weights.save(tmp_path / f"{bits}.safetensors", model, {"model": {"width": 32}}, bits)
+        weights.save(tmp_path / f"{bits}.safetensors", model, {"model": {"width": 64}}, bits)
     small, large = ((tmp_path / f"{bits}.safetensors").stat().st_size for bits in (8, 16))
     assert 0.5 * large < small < 0.65 * large  # scales, vectors and names included
     loaded, _ = weights.load(LSTM, tmp_path / "8.safetensors")
     for a, b in zip(model.parameters(), loaded.parameters(), strict=True):
-        if a.dim() > 1 and a.shape[-1] >= 16:
+        if a.dim() > 1 and a.shape[-1] >= 64:
             step = a.abs().amax(-1, keepdim=True) / 127
             assert ((a - b).abs() <= 0.51 * step + 1e-3 * a.abs()).all()
         else:
@@ -51,6 +51,17 @@ def test_weights_in_8_bits_are_half_as_large_and_near(tmp_path):
         weights.save_file(values | {name: wrong}, tmp_path / "8.safetensors")
         with pytest.raises(ValueError, match=r"'8\.safetensors' are damaged"):
             weights.load(LSTM, tmp_path / "8.safetensors")
+
+
+def test_scores_are_those_of_what_is_on_disk(tmp_path):
+    def score(model):
+        return {"first": model.layers[0].bias[0].item()}
+
+    model, file = LSTM(256, 8), tmp_path / "w.safetensors"
+    model.layers[0].bias.data[0] = 1 / 3
+    loaded, record = weights.save_scored(file, model, RECORD, score)
+    assert record == RECORD | {"first": score(loaded)["first"]} == weights.load(LSTM, file)[1]
+    assert score(loaded) != score(model) and RECORD == {"model": {"width": 8}}
 
 
 @pytest.mark.parametrize("value", [1e5, -1e9, 1e-9, -1e-30])
@@ -251,6 +262,11 @@ def test_shipped_weights_are_small_and_their_record_says_how_they_were_made(path
     assert path.stat().st_size <= 4_000_000
     record = json.loads(path.with_suffix(".json").read_text())
     assert {"command", "seed", "commit", "device", "minutes", "steps", "test_split"} <= set(record)
+
+
+def test_all_shipped_weights_together_stay_small():
+    everything = (data.HOME / "weights").rglob("*.safetensors")
+    assert sum(path.stat().st_size for path in everything) <= 40 * 2**20
 
 
 # scored otherwise, each by the tests of its topic

@@ -107,7 +107,7 @@ def _missing_runs(names, budgets, seeds, split, done, folder):
                 entrant = contest.Entrant(*ENTRANTS[name])
                 model, run = _one_run(entrant, rule, budget, seed, split, first)
                 if folder and (rule, budget, seed) == ("seconds", max(budgets[rule]), 0):
-                    contest.keep(folder, name, entrant, model, run, split)
+                    _keep(folder, name, model, run, split)
                 yield same | {"seed": seed} | run
 
 
@@ -120,6 +120,38 @@ def _one_run(entrant, rule, budget, seed, split, first):
     model, tokenizer, run = contest.compete(trainable(entrant.topic), entrant, *how)
     run |= contest.score(model, tokenizer, split, first.get("context"))
     return model, run if first else run | contest.costs(model, tokenizer, split)
+
+
+def _keep(folder, name, model, run, split):
+    """Save an entrant's weights in 8 bits, for `lab.load` with its class."""
+    from minilib import contest
+    from minilib.commands.train import plain
+    from minilib.lab import weights
+
+    settings = contest.tokenizer_of(contest.Entrant(*ENTRANTS[name]), split)[1]
+    if "words" in settings:
+        settings["words"] = [plain(word) for word in settings["words"]]
+    weights.save(folder / _file(name), model, {"model": settings} | run, bits=8)
+
+
+def shipped(name, split):
+    """An entrant as the course ships it: (model, tokenizer, the run that it is from).
+
+    Raises ValueError for a name that is none.
+    """
+    from minilib import contest, lab
+    from minilib.commands.train import trainable
+
+    if name not in ENTRANTS:
+        raise ValueError(f"name must be one of {', '.join(ENTRANTS)}, got {name!r}")
+    entrant = contest.Entrant(*ENTRANTS[name])
+    path = lab.data.HOME / "weights" / "shoot_out" / _file(name)
+    model, run = lab.load(trainable(entrant.topic), path)
+    return model, contest.tokenizer_of(entrant, split)[0], run
+
+
+def _file(name):
+    return name.lower().replace(",", "").replace(" ", "_") + ".safetensors"
 
 
 def untrained(split):

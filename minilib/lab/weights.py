@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Callable
 
 import torch
 from safetensors import SafetensorError
@@ -25,7 +26,7 @@ def save(path: str | os.PathLike, model: nn.Module, record: dict, bits: int = 16
     record  holds the constructor's arguments under "model", for `load`
     bits    16: numbers become float16. A tensor in which that would turn a number to infinity, or
             one that is not zero to zero, stays in float32.
-            8: a tensor with rows (its last axis) of 16 numbers or more becomes whole numbers from
+            8: a tensor with rows (its last axis) of 64 numbers or more becomes whole numbers from
             -127 to 127, with a scale for each row; all else is as with 16
     Both files are written whole before either is moved into place, and no reader finds weights
     beside another model's record.
@@ -52,6 +53,20 @@ def save(path: str | os.PathLike, model: nn.Module, record: dict, bits: int = 16
         write_whole(path, write_weights)
 
     write_whole(beside, write_both)
+
+
+def save_scored(
+    path: str | os.PathLike, model: nn.Module, record: dict, score: Callable
+) -> tuple[nn.Module, dict]:
+    """Save a model, then once more with the scores of what is on disk: (that model, its record).
+
+    score  (model as `load` gives it, of numbers of 16 bits) -> {name: value}
+    """
+    save(path, model, record)  # before anything else that can fail
+    model, record = load(type(model), path, next(model.parameters()).device)
+    record |= score(model)
+    save(path, model, record)
+    return model, record
 
 
 def refuse_taken(path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -92,10 +107,11 @@ def _in_8_bits(values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as whole numbers, with the scales of their rows beside them."""
     small = {}
     for name, value in values.items():
-        if value.is_floating_point() and value.dim() > 1 and value.shape[-1] >= 16:
-            scale = value.float().abs().amax(-1, keepdim=True) / 127
+        if value.is_floating_point() and value.dim() > 1 and value.shape[-1] >= 64:
+            scale = _narrow(name, value.float().abs().amax(-1, keepdim=True) / 127)
             small[name + SCALE] = scale
-            value = (value / scale.where(scale > 0, 1)).round().to(torch.int8)
+            value = (value / scale.float().where(scale > 0, 1)).round().clamp(-127, 127)
+            value = value.to(torch.int8)
         small[name] = value
     return small
 
@@ -105,7 +121,7 @@ def _from_8_bits(values: dict[str, Tensor]) -> dict[str, Tensor]:
     scales = {name: values.pop(name) for name in list(values) if name.endswith(SCALE)}
     for name, scale in scales.items():
         whole = name.removesuffix(SCALE)
-        values[whole] = values[whole] * scale
+        values[whole] = values[whole] * scale.float()
     return values
 
 

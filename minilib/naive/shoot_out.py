@@ -37,7 +37,7 @@ def over_plays(bits, sizes):
     """Bits per byte over several texts, with a 95 % interval: (mean, low, high).
 
     bits   (n,) total bits of each text; of two models, the difference of theirs: both read the same
-           texts, so the interval of a difference is far narrower than those of its parts
+           texts, and what makes one hard for both cancels: the interval is mostly narrower
     sizes  (n,) bytes of each text
     The texts are taken as drawn at random from many such texts: a ratio estimator, r = Σ bits / Σ
     sizes, whose residuals bits - r sizes give the variance n / (n - 1) Σ residual² / (Σ sizes)²,
