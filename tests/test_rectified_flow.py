@@ -253,6 +253,18 @@ WORDS = torch.zeros(2, 4, dtype=torch.int64)
         (lambda: generalised_causal_mask([2], []), "kinds must be one for each of 1 splits, got 0"),
         (lambda: generalised_causal_mask([0], ["text"]), r"splits\[0\] must be 1 or more, got 0"),
         (
+            lambda: generalised_causal_mask([1.5], ["text"]),
+            r"splits\[0\] must be a whole number, got 1",
+        ),
+        (
+            lambda: naive.generalised_causal_mask([1, 0], ["text"] * 2),
+            r"splits\[1\] must be a whole",
+        ),
+        (
+            lambda: naive.generalised_causal_mask([1.5], ["text"]),
+            r"splits\[0\] must be a whole number",
+        ),
+        (
             lambda: generalised_causal_mask([1, 2], ["text", "image"]),
             r"kinds\[1\] must be one of text, clean, noised, got 'image'",
         ),

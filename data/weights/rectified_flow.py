@@ -28,17 +28,17 @@ def letters(part):
     return torch.tensor(2 * found.images - 1), torch.tensor(found.captions), found
 
 
-def train(net, steps, seed, every=None, checkpoint=None):
+def train(net, steps, seed, every=None, checkpoint=None, rate=RATE, rows=BATCH):
     """The net, trained in place; validation is the error of the velocity."""
     images, captions, _ = letters("train")
 
     def batches(step):
         draw = torch.Generator().manual_seed(10_000 * seed + step)
-        rows = torch.randint(len(images), (BATCH,), generator=draw)
-        noise = torch.randn(BATCH, 16, 16, generator=draw)
-        t = torch.randn(BATCH, generator=draw).sigmoid()
-        dropped = torch.rand(BATCH, generator=draw) < 0.1
-        return images[rows], captions[rows], noise, t, dropped
+        pick = torch.randint(len(images), (rows,), generator=draw)
+        noise = torch.randn(rows, 16, 16, generator=draw)
+        t = torch.randn(rows, generator=draw).sigmoid()
+        dropped = torch.rand(rows, generator=draw) < 0.1
+        return images[pick], captions[pick], noise, t, dropped
 
     def loss(net, batch):
         error, nats = net.loss(*batch)
@@ -49,7 +49,7 @@ def train(net, steps, seed, every=None, checkpoint=None):
         print(f"validation {value:.4f}", flush=True)
         return value
 
-    how = {"steps": steps, "lr": RATE, "weight_decay": 0.01, "seed": seed, "progress": False}
+    how = {"steps": steps, "lr": rate, "weight_decay": 0.01, "seed": seed, "progress": False}
     how |= {"validate": validate, "every": every, "checkpoint": checkpoint}
     return lab.fit(net, batches, loss=loss, **how)
 
