@@ -14,7 +14,7 @@ from minilib import twin
 from minilib.audio_losses import Balancer, check_wave, spectral_distance
 from minilib.naive import audio_codec as naive
 from minilib.residual_vq import ResidualVQ, check_codes, encode
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 
 # -- convolutions along time -----------------------------------------------------------------------
 
@@ -119,8 +119,7 @@ class _Stack(nn.Module):
 
     def __init__(self, hop, hidden, units):
         super().__init__()
-        for name, value in {"hop": hop, "hidden": hidden}.items():
-            check_size(name, value)
+        check_sizes(hop=hop, hidden=hidden)
         self.hop = hop
         self.units = nn.ModuleList(Unit(hop, hidden, 2**k) for k in range(units))
 

@@ -16,7 +16,7 @@ from minilib.dynamic_pooling import SegmentBlock
 from minilib.hourglass import run_blocks
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import blt as naive
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_sizes
 from minilib.transformer import Block, Transformer
 
 RULES = "global", "monotonic"
@@ -29,7 +29,7 @@ RULES = "global", "monotonic"
 def entropies(logits: Tensor) -> Tensor:
     """How unsure a model is: -Σ p ln p in nats, of p = softmax(logits): (…, V) -> (…)."""
     log_p = logits.log_softmax(-1)
-    return -(log_p.exp() * log_p).sum(-1)
+    return -(log_p.exp() * log_p.where(log_p > -torch.inf, 0)).sum(-1)  # p ln p is 0 at p = 0
 
 
 @twin(naive.patch_starts)
@@ -43,8 +43,10 @@ def patch_starts(
     Byte 0 is a patch of its own, so byte 1 starts one; for "monotonic" byte 2 as well.
     """
     check_shapes(H=(H, (None, None)))
-    _check(rule, longest=longest)
-    closes = _closes(H, threshold, rule, longest, 0, H[:, 0], H.new_zeros(len(H)).long())
+    _check_rule(rule)
+    check_sizes(longest=longest)
+    none = H.new_zeros(len(H)).long()  # before byte 0: no entropy, and no byte of a patch
+    closes = _closes(H, threshold, rule, longest, 0, none, none)
     return functional.pad(closes, (1, 0), value=True)
 
 
@@ -71,6 +73,8 @@ def find_threshold(H: Tensor, size: float, rule: str = "global", longest: int = 
     H, rule, longest as in patch_starts. 20 times the interval from -max H to max H is halved.
     Raises ValueError for a size that no threshold gives: below 1, or above that of the highest.
     """
+    if not H.numel() or not H.isfinite().all():
+        raise ValueError(f"H must be finite and not empty, got {tuple(H.shape)}")
 
     def mean_size(threshold):
         starts = patch_starts(H, threshold, rule, longest)
@@ -89,11 +93,9 @@ def find_threshold(H: Tensor, size: float, rule: str = "global", longest: int = 
     return high
 
 
-def _check(rule="global", **sizes):
+def _check_rule(rule):
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
-    for name, value in sizes.items():
-        check_size(name, value)
 
 
 # -- what a byte is --------------------------------------------------------------------------------
@@ -107,8 +109,8 @@ def hash_ngrams(ids: Tensor, n: int, buckets: int) -> Tensor:
     Zeros stand before the text.
     """
     check_shapes(ids=(ids, (None, None)))
-    _check(n=n, buckets=buckets)
-    return _hashes(functional.pad(ids, (n - 1, 0)), n, buckets)
+    check_sizes(n=n, buckets=buckets)
+    return _hashes(functional.pad(ids, (n, 0)), n, buckets)[:, 1:]  # one more, as T may be 0
 
 
 def _hashes(read, n, buckets):
@@ -225,8 +227,7 @@ class BLTState(NamedTuple):
 class BLT(LanguageModel):
     """Byte latent Transformer, Pagnoni et al. 2024 (arXiv:2412.09871), with its entropy model.
 
-    vocab_size             symbols
-    width, heads           C, channels of a byte; heads must divide it into even parts
+    vocab_size, width      symbols, and C, channels of a byte; heads divide it into even parts
     slots                  k: a patch has k C channels
     before, middle, after  layers of the encoder, of the latent Transformer, of the decoder
     context                bytes that a layer on bytes sees, and patches that one on patches sees
@@ -258,10 +259,13 @@ class BLT(LanguageModel):
         patch: float = 4.5,
     ):
         super().__init__()
-        _check(rule, vocab_size=vocab_size, slots=slots, middle=middle, after=after)
-        _check(context=context, buckets=buckets, longest=longest, patch=patch)
-        if before < 0 or ngram < 2:
-            raise ValueError(f"before must be 0, ngram 2 or more, got {before} and {ngram}")
+        _check_rule(rule)
+        check_sizes(vocab_size=vocab_size, slots=slots, middle=middle, after=after)
+        check_sizes(context=context, buckets=buckets, longest=longest)
+        check_sizes(0, before=before)
+        check_sizes(2, ngram=ngram)
+        if not patch >= 1:
+            raise ValueError(f"patch must be 1 or more, got {patch}")
         self.vocab_size, self.context, self.longest = vocab_size, context, longest
         self.slots, self.ngram, self.rule, self.patch = slots, ngram, rule, patch
         self.register_buffer("threshold", torch.tensor([float(threshold)]))
@@ -278,8 +282,7 @@ class BLT(LanguageModel):
         looks = (_Spread(width, heads, options["residual"]) for _ in range(after))
         self.spread, self.after = nn.ModuleList(looks), layers(Block, after, width)
         self.norm = nn.LayerNorm(width)
-        # small: the first bet is near uniform
-        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))
+        self.output = nn.Parameter(0.1 * width**-0.5 * torch.randn(vocab_size, width))  # all alike
 
     def init_state(self, batch_size: int) -> BLTState:
         B, C = batch_size, self.embed.shape[1]
@@ -316,8 +319,7 @@ class BLT(LanguageModel):
         for look, block, past in zip(self.spread, self.after, state.after, strict=True):
             x, k, v = block(look(x, slots, patch), *past, position)
             after.append((k, v))
-        # copies: a view would keep something longer alive
-        recent, entropy = read[:, T:].clone(), H[:, -1].clone()
+        recent, entropy = read[:, T:].clone(), H[:, -1].clone()  # a view would keep all alive
         bytes_and_patches = open_bytes, length, state.seen + new, slots[rows, new][:, None]
         caches = patcher, before, middle, tuple(after)
         state = BLTState(position + T, recent, entropy, *bytes_and_patches, *caches)
@@ -368,8 +370,6 @@ class BLT(LanguageModel):
             return state.last, state.middle
         s, after = run_blocks(self.middle, slots.flatten(2), state.middle, state.seen, new)
         return torch.cat([state.last, s.view(slots.shape)], dim=1), after
-
-    # -- training ----------------------------------------------------------------------------------
 
     def set_threshold(self, ids: Tensor) -> None:
         """Put the threshold where patches of ids (batch, T) have `patch` bytes on average."""

@@ -15,8 +15,9 @@ from minilib import twin
 from minilib.language_model import check_ids
 from minilib.naive import byte_encoders as naive
 from minilib.naive.byte_encoders import END, FIRST_BYTE, LAST, PAD, PRIMES
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 from minilib.texts import checked
+from minilib.transformer import matrix
 
 SYMBOLS = LAST + 1  # pad, end, unknown, 256 bytes
 CODES = 0x110000
@@ -165,10 +166,6 @@ def _rms_norm(x, weight):
     return functional.rms_norm(x, x.shape[-1:], weight, 1e-6)
 
 
-def _matrix(rows, columns, size=1.0):
-    return nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))
-
-
 @twin(naive.layer)
 class Layer(nn.Module):
     """x + attention(norm(x)), then + gated GELU(norm(x)): T5.1.1's encoder layer, both ways.
@@ -186,10 +183,10 @@ class Layer(nn.Module):
         check_size("block", 1 if block is None else block)
         self.heads, self.block = heads, block
         self.norm1, self.norm2 = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
-        self.qkv, self.out = _matrix(3 * width, width), _matrix(width, width, residual)
+        self.qkv, self.out = matrix(3 * width, width), matrix(width, width, size=residual)
         self.bias = nn.Parameter(torch.zeros(heads, 32))
-        self.gate, self.up = _matrix(2 * width, width), _matrix(2 * width, width)
-        self.down = _matrix(width, 2 * width, residual)
+        self.gate, self.up = matrix(2 * width, width), matrix(2 * width, width)
+        self.down = matrix(width, 2 * width, size=residual)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """x (B, T, C), present (B, T) bool -> (B, T, C), 0 where nothing is present."""
@@ -240,9 +237,7 @@ class Encoder(nn.Module):
         size: int = 16384,
     ):
         super().__init__()
-        sizes = {"classes": classes, "layers": layers, "shorten": shorten, "size": size}
-        for name, value in sizes.items():
-            check_size(name, value)
+        check_sizes(classes=classes, layers=layers, shorten=shorten, size=size)
         if reader not in ("bytes", "canine", "gbst"):
             raise ValueError(f"reader must be bytes, canine or gbst, got {reader!r}")
         if reader == "canine" and width % 8:
@@ -262,7 +257,7 @@ class Encoder(nn.Module):
             self.score = nn.Parameter(width**-0.5 * torch.randn(width))
         self.layers = nn.ModuleList(Layer(width, heads, None, residual) for _ in range(layers))
         self.norm = nn.Parameter(torch.ones(width))
-        self.classes = _matrix(classes, width, 0.1)  # small: the first bet is near uniform
+        self.classes = matrix(classes, width, size=0.1)  # small: the first bet is near uniform
 
     def forward(self, ids: Tensor) -> Tensor:
         x, present = self.read(ids)

@@ -16,7 +16,7 @@ from minilib.attention import attention, join_heads, kept, rope, split_heads
 from minilib.language_model import LanguageModel, check_ids, sample
 from minilib.naive import chameleon as naive
 from minilib.shapes import check_shapes, check_size
-from minilib.transformer import Block, Transformer, _matrix
+from minilib.transformer import Block, Transformer, matrix
 
 PADDING = 0
 ROWS = 256  # queries whose logits `largest_logit` has in memory at a time
@@ -215,8 +215,8 @@ class ChameleonBlock(Block):
             D = width // heads
             self.q_gain, self.k_gain = (nn.Parameter(torch.ones(heads, D)) for _ in "qk")
             self.q_bias, self.k_bias = (nn.Parameter(torch.zeros(heads, D)) for _ in "qk")
-        self.gate, self.up = _matrix(hidden, width), _matrix(hidden, width)
-        self.down = _matrix(width, hidden, residual)
+        self.gate, self.up = matrix(hidden, width), matrix(hidden, width)
+        self.down = matrix(width, hidden, size=residual)
 
     def forward(
         self,

@@ -15,6 +15,7 @@ from minilib.language_model import LanguageModel, check_ids
 from minilib.lstm import lstm
 from minilib.naive import char_aware as naive
 from minilib.naive.char_aware import BARRED
+from minilib.shapes import check_sizes
 
 # -- one word --------------------------------------------------------------------------------------
 
@@ -196,8 +197,10 @@ class CharAware(LanguageModel):
     ):
         super().__init__()
         A, n, m, e = alphabet, width, speller, vector
-        if min(A, longest, n, m, e, letter, filters, *widths, 1) < 1 or not widths:
-            raise ValueError("all sizes must be 1 or more, and widths not empty")
+        check_sizes(alphabet=A, longest=longest, width=n, speller=m, vector=e, letter=letter)
+        check_sizes(filters=filters, **{f"widths[{k}]": width for k, width in enumerate(widths)})
+        if not widths:
+            raise ValueError("widths must not be empty")
         if inputs not in ("letters", "table"):
             raise ValueError(f"inputs must be 'letters' or 'table', got {inputs!r}")
         words = [[*w.encode()] if isinstance(w, str) else [*w] for w in words]

@@ -12,6 +12,7 @@ from minilib import language_model, twin
 from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import char_rnn as naive
+from minilib.shapes import check_sizes
 
 
 class _Recurrence(torch.autograd.Function):
@@ -62,9 +63,7 @@ class CharRNN(LanguageModel):
 
     def __init__(self, vocab_size: int = 256, width: int = 256):
         super().__init__()
-        if min(vocab_size, width) < 1:
-            got = f"{vocab_size} and {width}"
-            raise ValueError(f"vocab_size and width must be 1 or more, got {got}")
+        check_sizes(vocab_size=vocab_size, width=width)
         self.vocab_size, self.width = vocab_size, width
         # a one-hot input meets one column: no sum to keep small
         self.Wxh = nn.Parameter(torch.randn(width, vocab_size))

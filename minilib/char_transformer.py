@@ -13,7 +13,8 @@ from minilib import twin
 from minilib.attention import attention, join_heads, split_heads
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import char_transformer as naive
-from minilib.shapes import check_size
+from minilib.shapes import check_sizes
+from minilib.transformer import matrix
 
 
 @twin(naive.post_norm_block)
@@ -29,8 +30,8 @@ class PostNormBlock(nn.Module):
             raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
         self.width, self.heads = width, heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = _matrix(3 * width, width), _matrix(width, width)
-        self.up, self.down = _matrix(4 * width, width), _matrix(width, 4 * width)
+        self.qkv, self.out = matrix(3 * width, width), matrix(width, width)
+        self.up, self.down = matrix(4 * width, width), matrix(width, 4 * width)
 
     def forward(self, x: Tensor, past_k: Tensor, past_v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (batch, T, C) and all keys and values before it in its window -> the same after x."""
@@ -38,10 +39,6 @@ class PostNormBlock(nn.Module):
         k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
         x = self.norm1(x + join_heads(attention(q, k, v, None, True), self.out))
         return self.norm2(x + (x @ self.up.t()).relu() @ self.down.t()), k, v
-
-
-def _matrix(rows, columns):
-    return nn.Parameter(columns**-0.5 * torch.randn(rows, columns))
 
 
 @twin(naive.active_layers, differentiable=False)
@@ -115,15 +112,10 @@ def count_parameters(vocab_size: int, width: int, layers: int, context: int) -> 
 
     Raises ValueError for a size below 1.
     """
-    _check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
+    check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
     table = vocab_size * width
     predict = 2 * table + layers * width * (12 * width + 4 + context)
     return predict, (2 * layers - 1) * table
-
-
-def _check_sizes(**sizes):
-    for name, size in sizes.items():
-        check_size(name, size)
 
 
 @twin(naive.char_transformer)
@@ -153,7 +145,7 @@ class CharTransformer(LanguageModel):
         context: int = 128,
     ):
         super().__init__()
-        _check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
         self.vocab_size, self.context = vocab_size, context
         self.progress, self.second, self.places = 0.0, 0.5, None
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
@@ -246,7 +238,7 @@ class CharTransformer(LanguageModel):
         progress depends on the step alone, so that a run that is resumed goes on as it would have.
         Raises ValueError for steps below 1.
         """
-        check_size("steps", steps)
+        check_sizes(steps=steps)
 
         def with_progress(step):
             self.progress = step / steps

@@ -4,7 +4,6 @@ Names and symbols are those of minilib/naive/char_translation.py. Not here: drop
 label smoothing.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from minilib.lstm import lstm
 from minilib.naive import char_translation as naive
 from minilib.naive.char_translation import END, PAD, START
 from minilib.shapes import check_shapes
-from minilib.transformer import Block
+from minilib.transformer import Block, matrix
 
 # -- shorter sequences -----------------------------------------------------------------------------
 
@@ -92,18 +91,14 @@ def _maxima(found, s):
 # -- encoder and decoder ---------------------------------------------------------------------------
 
 
-def _matrix(*shape):
-    return nn.Parameter(torch.randn(shape) * math.prod(shape[1:]) ** -0.5)
-
-
 class _Lookup(nn.Module):
     """Decoder steps look at the source: x + cross-attention(norm(x))."""
 
     def __init__(self, width, heads):
         super().__init__()
         self.heads, self.norm = heads, nn.LayerNorm(width)
-        self.W_q, self.W_kv = _matrix(width, width), _matrix(2 * width, width)
-        self.W_out = _matrix(width, width)
+        self.W_q, self.W_kv = matrix(width, width), matrix(2 * width, width)
+        self.W_out = matrix(width, width)
 
     def read(self, source):
         """Keys and values of the source (batch, S, C), once for all decoder steps."""
@@ -159,22 +154,22 @@ class Translator(nn.Module):
         self.lookup = nn.ModuleList(_Lookup(C, heads) for _ in range(layers))
         self.norm_source, self.norm_target = nn.LayerNorm(C), nn.LayerNorm(C)
         if soft:
-            self.F_5, self.b_5 = _matrix(C, C, 5), nn.Parameter(torch.zeros(C))
-            self.score = _matrix(1, C)
+            self.F_5, self.b_5 = matrix(C, C, 5), nn.Parameter(torch.zeros(C))
+            self.score = matrix(1, C)
         elif pool > 1:
             for w in (1, 3, 5):
-                self.register_parameter(f"F_{w}", _matrix(C, C, w))
+                self.register_parameter(f"F_{w}", matrix(C, C, w))
                 self.register_parameter(f"b_{w}", nn.Parameter(torch.zeros(C)))
-            self.project = _matrix(C, 3 * C)
-            self.W_H, self.b_H = _matrix(C, C), nn.Parameter(torch.zeros(C))
-            self.W_T, self.b_T = _matrix(C, C), nn.Parameter(torch.full((C,), -2.0))
+            self.project = matrix(C, 3 * C)
+            self.W_H, self.b_H = matrix(C, C), nn.Parameter(torch.zeros(C))
+            self.W_T, self.b_T = matrix(C, C), nn.Parameter(torch.full((C,), -2.0))
         if s > 1:
-            self.F, self.b = _matrix(C, C, 5), nn.Parameter(torch.zeros(C))
-            self.unpool = _matrix(s * C // 2, C)
+            self.F, self.b = matrix(C, C, 5), nn.Parameter(torch.zeros(C))
+            self.unpool = matrix(s * C // 2, C)
             self.embed_written = nn.Parameter(torch.randn(target_size, 4 * C))
-            self.W_c, self.W_h = _matrix(4 * C, C // 2), _matrix(4 * C, C)
+            self.W_c, self.W_h = matrix(4 * C, C // 2), matrix(4 * C, C)
             self.peep, self.bias = nn.Parameter(torch.zeros(3, C)), nn.Parameter(torch.zeros(4 * C))
-        self.output = _matrix(target_size, C + C // 2 if s > 1 else C)
+        self.output = matrix(target_size, C + C // 2 if s > 1 else C)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """source (batch, S) ids -> vectors (batch, steps, C), which of them are (batch, steps)."""

@@ -16,6 +16,7 @@ from minilib.attention import attention, join_heads, rope, split_heads
 from minilib.hourglass import run_blocks
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import dynamic_pooling as naive
+from minilib.shapes import check_sizes
 from minilib.transformer import Block
 
 # -- segments --------------------------------------------------------------------------------------
@@ -254,10 +255,7 @@ class DynamicPooling(LanguageModel):
         shorten: float = 5.0,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "middle": middle, "context": context}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_sizes(vocab_size=vocab_size, width=width, middle=middle, context=context)
         if before < 0 or after < 0 or not shorten > 1:
             given = f"{before}, {after} and {shorten}"
             raise ValueError(f"before and after must be 0 or more, shorten above 1, got {given}")

@@ -15,7 +15,7 @@ from minilib import twin
 from minilib.attention import attention, join_heads, rope, split_heads
 from minilib.language_model import LanguageModel, check_ids, tree_mask, tree_paths
 from minilib.naive import evabyte as naive
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 from minilib.transformer import Block
 
 
@@ -221,9 +221,7 @@ class EvaByte(LanguageModel):
         ahead: int = 8,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "ahead": ahead}
-        for name, size in sizes.items():
-            check_size(name, size)
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers, ahead=ahead)
         self.vocab_size, self.window, self.ahead = vocab_size, window, ahead
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.blocks = nn.ModuleList(

@@ -11,6 +11,7 @@ from minilib.cross_attention import CrossAttention, cross_attention, keys_and_va
 from minilib.hourglass import group, run_blocks, shorten_average
 from minilib.language_model import check_ids
 from minilib.naive import funnel as naive
+from minilib.shapes import check_sizes
 from minilib.transformer import Block
 
 
@@ -52,10 +53,7 @@ class Funnel(nn.Module):
         heads: int = 4,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "levels": levels}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers, levels=levels)
         self.vocab_size, self.heads = vocab_size, heads
         residual = (2 * levels * layers) ** -0.5
         self.embed = nn.Parameter(torch.randn(vocab_size, width))

@@ -13,6 +13,7 @@ from minilib import twin
 from minilib.autograd import once_differentiable
 from minilib.lstm import lstm
 from minilib.naive import handwriting as naive
+from minilib.shapes import check_sizes
 from minilib.soft_window import window, windowed_lstm
 
 # ((h, c) of each layer), w, kappa
@@ -124,10 +125,7 @@ class _Net(nn.Module):
 
     def __init__(self, letters, width, layers, mixtures, gaussians=0):
         super().__init__()
-        if min(width, layers, mixtures) < 1:
-            raise ValueError(
-                f"width, layers and mixtures must be 1 or more, got {width}, {layers}, {mixtures}"
-            )
+        check_sizes(width=width, layers=layers, mixtures=mixtures)
         self.width, self.letters, self.gaussians = width, letters, gaussians
         first = _WindowLayer if letters else _Layer
         self.layers = nn.ModuleList(
@@ -224,11 +222,9 @@ class SynthesisNet(_Net):
         pace: float = 0.08,
     ):
         super().__init__(alphabet, width, layers, mixtures, gaussians)
-        if min(alphabet, gaussians) < 1 or not pace > 0:
-            raise ValueError(
-                "alphabet and gaussians must be 1 or more and pace positive, "
-                f"got {alphabet}, {gaussians}, {pace}"
-            )
+        check_sizes(alphabet=alphabet, gaussians=gaussians)
+        if not pace > 0:
+            raise ValueError(f"pace must be positive, got {pace}")
         bound, start = width**-0.5, (-math.log(gaussians), 0.0, math.log(pace))  # α̂, β̂, κ̂
         W_p = torch.empty(3 * gaussians, width).uniform_(-bound, bound)
         self.W_p = nn.Parameter(0.1 * W_p)

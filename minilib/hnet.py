@@ -16,6 +16,7 @@ from minilib.dynamic_pooling import SegmentBlock, pool, ratio_loss, route, smoot
 from minilib.hourglass import run_blocks
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import hnet as naive
+from minilib.shapes import check_sizes
 
 
 @twin(naive.spread)
@@ -103,10 +104,8 @@ class HNet(LanguageModel):
         shorten: float = 3.0,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "stages": stages, "middle": middle}
-        for name, value in (sizes | {"context": context}).items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+        check_sizes(vocab_size=vocab_size, width=width, stages=stages)
+        check_sizes(middle=middle, context=context)
         if layers < 0 or not shorten > 1:
             given = f"{layers} and {shorten}"
             raise ValueError(f"layers must be 0 or more, shorten above 1, got {given}")

@@ -14,6 +14,7 @@ from minilib import twin
 from minilib.cross_attention import ShortenAttention, UpAttention
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import hourglass as naive
+from minilib.shapes import check_sizes
 from minilib.transformer import Block
 
 # -- groups, down and up ---------------------------------------------------------------------------
@@ -137,8 +138,8 @@ class Hourglass(LanguageModel):
         up: str = "repeat",
     ):
         super().__init__()
-        _check_sizes(1, vocab_size=vocab_size, width=width, k=k, middle=middle, context=context)
-        _check_sizes(0, before=before, after=after)
+        check_sizes(vocab_size=vocab_size, width=width, k=k, middle=middle, context=context)
+        check_sizes(0, before=before, after=after)
         for name, value in (("shorten", shorten), ("up", up)):
             if value not in WAYS[name]:
                 raise ValueError(f"{name} must be one of {', '.join(WAYS[name])}, got {value!r}")
@@ -239,8 +240,8 @@ def multiply_adds(
     C channels, V symbols; layers and context as in Hourglass. Counted are matrices, scores and
     weighted sums. A Transformer is k = 1, before = after = 0.
     """
-    _check_sizes(1, T=T, C=C, V=V, k=k, context=context)
-    _check_sizes(0, before=before, middle=middle, after=after)
+    check_sizes(T=T, C=C, V=V, k=k, context=context)
+    check_sizes(0, before=before, middle=middle, after=after)
 
     def layer(steps):
         full = min(steps, context)  # steps that see fewer than `context`: 1, 2, … full
@@ -248,9 +249,3 @@ def multiply_adds(
         return steps * 12 * C * C + 2 * C * seen
 
     return (before + after) * layer(T) + middle * layer(math.ceil(T / k)) + T * C * V
-
-
-def _check_sizes(least, **sizes):
-    for name, value in sizes.items():
-        if value < least:
-            raise ValueError(f"{name} must be {least} or more, got {value}")

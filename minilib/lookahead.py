@@ -16,7 +16,7 @@ from minilib.acceptance import verify_tree
 from minilib.language_model import LanguageModel, check_ids, check_sampling, probabilities, sample
 from minilib.naive import lookahead as naive
 from minilib.naive.language_model import tree_paths
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_sizes
 
 
 class Written(NamedTuple):
@@ -155,8 +155,7 @@ def compression(alpha: Tensor, gamma: int, b: int, f: float = 1.0) -> Tensor:
     Source: Fu et al. 2024 (arXiv:2402.02057), sec. 4. alpha in [0, 1]
     """
     check_shapes(alpha=(alpha, (None,)))
-    check_size("gamma", gamma)
-    check_size("b", b)
+    check_sizes(gamma=gamma, b=b)
     if not f >= 1 or not ((alpha >= 0) & (alpha <= 1)).all():
         given = f"{f} and {alpha.tolist()}"
         raise ValueError(f"f must be 1 or more and alpha lie in [0, 1], got {given}")
@@ -193,10 +192,9 @@ def lookahead(
     Raises ValueError for more than one row, an empty prompt, settings out of range, and no source
     of guesses at all; TypeError for ids that are not int64.
     """
-    sizes = {"ngram": (ngram, 2), "columns": (columns, 0), "guesses": (guesses, 1)}
-    for name, (size, least) in sizes.items():
-        if size < least:
-            raise ValueError(f"{name} must be {least} or more, got {size}")
+    check_sizes(2, ngram=ngram)
+    check_sizes(0, columns=columns)
+    check_sizes(guesses=guesses)
     if not columns and not copy:
         raise ValueError("columns must be 1 or more where nothing is copied, got 0")
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}

@@ -10,6 +10,7 @@ from minilib import twin
 from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import lstm as naive
+from minilib.shapes import check_sizes
 
 
 class _Lstm(torch.autograd.Function):
@@ -155,9 +156,7 @@ class LSTM(LanguageModel):
         self, vocab_size: int = 256, width: int = 128, layers: int = 1, forget_bias: float = 1.0
     ):
         super().__init__()
-        if min(vocab_size, width, layers) < 1:
-            got = f"{vocab_size}, {width}, {layers}"
-            raise ValueError(f"vocab_size, width and layers must be 1 or more, got {got}")
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers)
         self.vocab_size, self.width = vocab_size, width
         self.layers = nn.ModuleList(
             _Layer(vocab_size, width * (k > 0), width, forget_bias) for k in range(layers)

@@ -17,6 +17,7 @@ from minilib.autograd import once_differentiable
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import mamba as naive
 from minilib.scan import ssd
+from minilib.shapes import check_sizes
 
 try:
     from minilib.cuda import mamba as cuda  # Triton comes with torch's CUDA builds for Linux
@@ -312,12 +313,7 @@ class Mamba(LanguageModel):
         heads: int | None = None,
     ):
         super().__init__()
-        sizes = vocab_size, width, layers, state
-        if min(sizes) < 1:
-            raise ValueError(
-                "vocab_size, width, layers and state must be 1 or more, "
-                f"got {', '.join(map(str, sizes))}"
-            )
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers, state=state)
         self.vocab_size = vocab_size
         make = lambda: Mixer2(width, state, layers, heads) if heads else Mixer(width, state, layers)
         norm = lambda: nn.RMSNorm(width, eps=1e-5)

@@ -17,7 +17,7 @@ from minilib.language_model import LanguageModel, check_ids
 from minilib.lookahead import TreeWriter, Written
 from minilib.naive import medusa_lookahead as naive
 from minilib.naive.language_model import tree_paths
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 
 
 @twin(naive.medusa_heads)
@@ -35,8 +35,7 @@ class Heads(nn.Module):
     def __init__(self, vocab_size: int = 256, ahead: int = 4, width: int | None = None):
         super().__init__()
         V, C = vocab_size, width or vocab_size
-        for name, size in {"vocab_size": V, "ahead": ahead, "width": C}.items():
-            check_size(name, size)
+        check_sizes(vocab_size=V, ahead=ahead, width=C)
         self.vocab_size, self.ahead = vocab_size, ahead
         self.register_buffer("R", torch.eye(C, V))
         self.W1 = nn.Parameter(torch.zeros(ahead, C, C))

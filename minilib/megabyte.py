@@ -13,6 +13,7 @@ from minilib import twin
 from minilib.attention import attention, join_heads, kept, rope, split_heads
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import megabyte as naive
+from minilib.shapes import check_sizes
 from minilib.transformer import Block
 
 
@@ -132,11 +133,8 @@ class MegaByte(LanguageModel):
         reach: int = 0,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "patch": patch, "local_width": local_width}
-        sizes |= {"local_layers": local_layers, "context": context}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be 1 or more, got {size}")
+        check_sizes(vocab_size=vocab_size, patch=patch, local_width=local_width)
+        check_sizes(local_layers=local_layers, context=context)
         if global_layers < 0:
             raise ValueError(f"global_layers must be 0 or more, got {global_layers}")
         if global_width < 1 or global_width % patch:

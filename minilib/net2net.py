@@ -7,6 +7,7 @@ from torch import Tensor
 
 from minilib import twin
 from minilib.naive import net2net as naive
+from minilib.shapes import check_size
 from minilib.transformer import Transformer
 
 
@@ -18,8 +19,7 @@ def widen(params: dict[str, Tensor], times: int) -> dict[str, Tensor]:
     returns  a dict of the same names: times² the weights in the blocks, and the same function
     Raises ValueError for times below 1.
     """
-    if times < 1:
-        raise ValueError(f"times must be 1 or more, got {times}")
+    check_size("times", times)
     wide = {}
     for name, W in params.items():
         kind = name.rpartition(".")[2]

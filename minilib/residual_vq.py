@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from minilib import twin
 from minilib.naive import residual_vq as naive
-from minilib.shapes import check_shapes, check_size
-from minilib.vq import _grouped, kmeans, nearest
+from minilib.shapes import check_shapes, check_size, check_sizes
+from minilib.vq import grouped, kmeans, nearest
 
 
 def check_codes(codes: Tensor, stages: int, size: int) -> None:
@@ -123,7 +123,7 @@ def follow(
         raise ValueError(f"gamma must lie in [0, 1], got {gamma}")
     counts, sums, moved = counts.clone(), sums.clone(), books.clone()
     for q in range(codes.shape[1]):
-        now, total = _grouped(z, codes[:, q], K)
+        now, total = grouped(z, codes[:, q], K)
         counts[q] = gamma * counts[q] + (1 - gamma) * now
         sums[q] = gamma * sums[q] + (1 - gamma) * total
         idle = counts[q] < least
@@ -150,8 +150,7 @@ class ResidualVQ(nn.Module):
         least: float = 0.1,
     ):
         super().__init__()
-        for name, value in {"stages": stages, "size": size, "dim": dim}.items():
-            check_size(name, value)
+        check_sizes(stages=stages, size=size, dim=dim)
         self.stages, self.size, self.gamma, self.least = stages, size, gamma, least
         books = torch.randn(stages, size, dim)
         self.register_buffer("books", books)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from minilib import twin
 from minilib.naive import scaling_laws as naive
+from minilib.shapes import check_sizes
 
 
 @twin(naive.parameters, differentiable=False)
@@ -23,10 +24,7 @@ def flops(vocab_size: int, width: int, layers: int, context: int) -> int:
     torch.utils.flop_counter counts the same where attention runs on torch's math backend.
     Raises ValueError for sizes below 1.
     """
-    sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "context": context}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, got {size}")
+    check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
     per_symbol = 6 * parameters(vocab_size, width, layers) + 12 * layers * width * context
     return context * per_symbol
 

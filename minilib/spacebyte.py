@@ -15,7 +15,7 @@ from minilib.dynamic_pooling import SegmentBlock
 from minilib.hourglass import run_blocks
 from minilib.language_model import LanguageModel, check_ids
 from minilib.naive import spacebyte as naive
-from minilib.shapes import check_size
+from minilib.shapes import check_size, check_sizes
 from minilib.transformer import Block
 
 # -- where a patch starts --------------------------------------------------------------------------
@@ -110,9 +110,7 @@ class SpaceByte(LanguageModel):
         patch: int | None = None,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "window": window, "context": context}
-        for name, size in sizes.items():
-            check_size(name, size)
+        check_sizes(vocab_size=vocab_size, width=width, window=window, context=context)
         if before < 0 or middle < 0 or after < 0:
             given = f"{before}, {middle} and {after}"
             raise ValueError(f"before, middle and after must be 0 or more, got {given}")
@@ -206,9 +204,8 @@ def multiply_adds(
     if not 0 <= patches <= T or min(before, middle, after) < 0:
         given = f"{patches} of T={T}, {before}, {middle} and {after}"
         raise ValueError(f"patches must lie in [0, T], numbers of blocks be 0 or more, got {given}")
-    sizes = {"width": width, "global_width": global_width, "window": window, "context": context}
-    for name, size in (sizes | {"vocab_size": vocab_size}).items():
-        check_size(name, size)
+    check_sizes(width=width, global_width=global_width, window=window)
+    check_sizes(context=context, vocab_size=vocab_size)
 
     def block(steps, C, most):
         full = min(steps, most)  # steps that see fewer than `most`: 1, 2, … full

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from minilib import twin
 from minilib.language_model import LanguageModel, check_ids, sample
 from minilib.naive import text_to_image as naive
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 from minilib.transformer import Block
 
 # -- a relaxed draw, and a density of pixels -------------------------------------------------------
@@ -35,9 +35,11 @@ def gumbel_softmax(logits: Tensor, u: Tensor, tau: float) -> Tensor:
 
 @twin(naive.kl_to_uniform)
 def kl_to_uniform(logits: Tensor) -> Tensor:
-    """Nats of softmax(logits) from the uniform distribution: (..., K) -> (...)."""
+    """Nats of softmax(logits) from the uniform distribution: (..., K) -> (...). -inf: chance 0."""
+    if not logits.shape[-1] or not logits.amax(-1).isfinite().all():
+        raise ValueError("logits must be numbers or -inf, and one in each row finite")
     ln_q = logits.log_softmax(-1)
-    return (ln_q.exp() * ln_q).sum(-1) + math.log(logits.shape[-1])
+    return (ln_q.exp() * ln_q.where(ln_q > -math.inf, 0)).sum(-1) + math.log(logits.shape[-1])
 
 
 @twin(naive.anneal)
@@ -55,11 +57,10 @@ def vae_loss(pictures: Tensor, images: Tensor, logits: Tensor, beta: float) -> T
 
     pictures, images (B, 1, H, W), logits (B, h, w, K)
     """
-    if not beta >= 0:
-        raise ValueError(f"beta must be 0 or more, got {beta}")
+    if not (len(images) and beta >= 0):
+        raise ValueError(f"images must be some, beta 0 or more, got {len(images)} and {beta}")
     check_shapes(pictures=(pictures, images.shape), logits=(logits, (len(images), *[None] * 3)))
-    squares = (pictures - images).square().sum()
-    return (squares + beta * kl_to_uniform(logits).sum()) / len(images)
+    return ((pictures - images).square().sum() + beta * kl_to_uniform(logits).sum()) / len(images)
 
 
 def _check_eps(eps):
@@ -207,9 +208,7 @@ class TextToImage(LanguageModel):
         kernel: int = 3,
     ):
         super().__init__()
-        sizes = {"words": words, "codes": codes, "text": text, "side": side, "layers": layers}
-        for name, size in sizes.items():
-            check_size(name, size)
+        check_sizes(words=words, codes=codes, text=text, side=side, layers=layers)
         self.words, self.codes, self.text, self.side = words, codes, text, side
         self.start, self.vocab_size = words + codes, words + codes + 1
         self.length = 1 + text + side * side
@@ -272,6 +271,8 @@ class TextToImage(LanguageModel):
         captions (B, text) int64 below `words`; u (B, side²) uniforms in [0, 1)
         """
         check_shapes(captions=(captions, (None, self.text)), u=(u, (len(captions), self.side**2)))
+        if not ((u >= 0) & (u < 1)).all():
+            raise ValueError("u must lie in [0, 1), got a number outside")
         check_ids(captions, self.words, dims=2)
         ids = F.pad(captions, (1, 0), value=self.start)
         logits, state = self.extend(ids, self.init_state(len(ids)))
@@ -298,7 +299,8 @@ class TextToImage(LanguageModel):
 @twin(naive.contrastive_loss)
 def contrastive_loss(scores: Tensor) -> Tensor:
     """Nats to find each picture's caption among the columns of scores (B, B), and the reverse."""
-    check_shapes(scores=(scores, (len(scores), len(scores))))
+    n = max(len(scores), 1)  # no pair has no mean
+    check_shapes(scores=(scores, (n, n)))
     pairs = torch.arange(len(scores), device=scores.device)
     return (F.cross_entropy(scores, pairs) + F.cross_entropy(scores.t(), pairs)) / 2
 
@@ -308,8 +310,7 @@ def rerank(scores: Tensor, k: int) -> Tensor:
     """The numbers of the k best in each row, best first, of equals the first: (B, N) -> (B, k)."""
     check_shapes(scores=(scores, (None, None)))
     if not 1 <= k <= scores.shape[1] or scores.isnan().any():
-        wanted = f"k must be 1 to {scores.shape[1]} and scores hold no nan"
-        raise ValueError(f"{wanted}, got k = {k} of {scores.isnan().sum()} nan")
+        raise ValueError(f"k must be 1 to {scores.shape[1]} and scores hold no nan, got k={k}")
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :k]
 
 
@@ -327,8 +328,7 @@ class Scorer(nn.Module):
 
     def __init__(self, words: int, channels: int = 32, dim: int = 64, pixels: int = 16):
         super().__init__()
-        for name, size in {"words": words, "channels": channels, "dim": dim}.items():
-            check_size(name, size)
+        check_sizes(words=words, channels=channels, dim=dim)
         if pixels < 4 or pixels % 4:
             raise ValueError(f"pixels must be a multiple of 4, got {pixels}")
         C, self.pixels = channels, pixels
@@ -354,14 +354,12 @@ class DiscreteVAE(nn.Module):
     """An autoencoder with a relaxed draw of a code in each place, one for 4 × 4 pixels.
 
     codes, dim  K, how many there are, and numbers of each; channels: of the feature maps
-    sharpness   logits are normalised over the batch, times this. Fresh ones are near 0: the noise
-                would drown them
+    sharpness   logits are normalised over the batch, times this: fresh ones drown in the noise
     """
 
     def __init__(self, codes: int = 64, dim: int = 16, channels: int = 32, sharpness: float = 3.0):
         super().__init__()
-        for name, value in {"codes": codes, "dim": dim, "channels": channels}.items():
-            check_size(name, value)
+        check_sizes(codes=codes, dim=dim, channels=channels)
         C, self.sharpness = channels, sharpness
         self.encoder = nn.Sequential(*_quarter(C), nn.Conv2d(C, codes, 1))
         self.norm = nn.BatchNorm2d(codes, affine=False)
@@ -376,8 +374,9 @@ class DiscreteVAE(nn.Module):
         """What the encoder says of each place: (B, 1, H, W) -> (B, H / 4, W / 4, K)."""
         check_shapes(images=(images, (None, 1, None, None)))
         H, W = images.shape[2:]
-        if not H or not W or H % 4 or W % 4:
-            raise ValueError(f"images must have sides that are multiples of 4, got {H} × {W}")
+        if not images.numel() or H % 4 or W % 4:
+            got = f"{len(images)} of {H} × {W}"
+            raise ValueError(f"images must be some, their sides multiples of 4, got {got}")
         return self.sharpness * self.norm(self.encoder(images)).permute(0, 2, 3, 1)
 
     def forward(self, images: Tensor, u: Tensor, tau: float) -> tuple[Tensor, Tensor]:
@@ -387,6 +386,7 @@ class DiscreteVAE(nn.Module):
 
     def paint(self, y: Tensor) -> Tensor:
         """Shares of codes as pictures: (B, h, w, K) -> (B, 1, 4 h, 4 w)."""
+        check_shapes(y=(y, (None, None, None, len(self.codes))))
         return self.decoder((y @ self.codes).permute(0, 3, 1, 2))
 
     def encode(self, images: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Names and symbols are those of minilib/naive/transformer.py, which lists the dep
 paper. Not here: dropout.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from minilib import twin
 from minilib.attention import attention, join_heads, multi_head, rope, split_heads
 from minilib.language_model import LanguageModel, check_ids, tree_mask
 from minilib.naive import transformer as naive
+from minilib.shapes import check_sizes
 
 
 @twin(naive.block)
@@ -36,8 +39,8 @@ class Block(nn.Module):
             raise ValueError(f"heads must divide width into even parts, got {given}")
         self.width, self.heads, self.causal, self.window = width, heads, causal, window
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = _matrix(3 * width, width), _matrix(width, width, residual)
-        self.up, self.down = _matrix(4 * width, width), _matrix(width, 4 * width, residual)
+        self.qkv, self.out = matrix(3 * width, width), matrix(width, width, size=residual)
+        self.up, self.down = matrix(4 * width, width), matrix(width, 4 * width, size=residual)
 
     def forward(
         self,
@@ -90,8 +93,9 @@ class Block(nn.Module):
         return join_heads(attention(rope(q, steps), k, v, visible), self.out), k, v
 
 
-def _matrix(rows, columns, size=1.0):
-    return nn.Parameter(size * columns**-0.5 * torch.randn(rows, columns))
+def matrix(*shape: int, size: float = 1.0) -> nn.Parameter:
+    """Weights to begin with, (rows, columns, …): rows of random numbers with a norm near `size`."""
+    return nn.Parameter(size * math.prod(shape[1:]) ** -0.5 * torch.randn(shape))
 
 
 @twin(naive.transformer)
@@ -113,10 +117,7 @@ class Transformer(LanguageModel):
         context: int = 256,
     ):
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "width": width, "layers": layers, "context": context}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be 1 or more, got {size}")
+        check_sizes(vocab_size=vocab_size, width=width, layers=layers, context=context)
         self.vocab_size, self.context = vocab_size, context
         self.embed = nn.Parameter(torch.randn(vocab_size, width))
         self.blocks = nn.ModuleList(
@@ -124,7 +125,7 @@ class Transformer(LanguageModel):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.output = _matrix(vocab_size, width, 0.1)  # small: the first bet is near uniform
+        self.output = matrix(vocab_size, width, size=0.1)  # small: the first bet is near uniform
 
     def init_state(self, batch_size: int) -> tuple:
         """(steps so far, (keys, values) of each layer), those of the last `context` steps."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from minilib import twin
 from minilib.naive import unet as naive
 from minilib.segmentation import mirror
+from minilib.shapes import check_sizes
 
 
 def _maps(name, x):
@@ -165,11 +166,8 @@ class UNet(nn.Module):
         skips: bool = True,
     ):
         super().__init__()
-        if min(in_channels, classes, channels) < 1 or depth < 0:
-            raise ValueError(
-                "in_channels, classes and channels must be 1 or more and depth 0 or more, "
-                f"got {in_channels}, {classes}, {channels} and {depth}"
-            )
+        check_sizes(in_channels=in_channels, classes=classes, channels=channels)
+        check_sizes(0, depth=depth)
         self.in_channels, self.depth, self.skips = in_channels, depth, skips
         self.margin = _margin(depth)
         width = [channels * 2**k for k in range(depth + 1)]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from minilib import twin
 from minilib.fsq import checked_levels, digits_of, first_bad, index_of, quantise
 from minilib.naive import video_tokens as naive
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_sizes
 
 # -- space and time --------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int = 1, width: int = 32, dim: int = 4, causal: bool = True):
         super().__init__()
-        _sizes(channels, width, dim)
+        check_sizes(channels=channels, width=width, dim=dim)
         self.channels, self.width, self.causal = channels, width, causal
         self.input = Conv(channels, width, (1, 4, 4), (1, 2, 2), causal)
         self.shrink = Conv(width, width, (1, 4, 4), (1, 2, 2), causal)
@@ -252,7 +252,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: int = 1, width: int = 32, dim: int = 4, causal: bool = True):
         super().__init__()
-        _sizes(channels, width, dim)
+        check_sizes(channels=channels, width=width, dim=dim)
         self.dim, self.width, self.causal = dim, width, causal
         self.input = Conv(dim, width, (1, 1, 1), causal=causal)
         self.blocks = nn.ModuleList(Block(width, causal) for _ in range(3))
@@ -290,11 +290,6 @@ class Decoder(nn.Module):
         x = F.silu(x).repeat_interleave(2, 3).repeat_interleave(2, 4)
         x = self.output(F.silu(self.grow(x, past)), past)
         return F.pixel_shuffle(x.transpose(1, 2), 2).transpose(1, 2)  # 4 channels -> 2 × 2 pixels
-
-
-def _sizes(channels, width, dim):
-    for name, value in (("channels", channels), ("width", width), ("dim", dim)):
-        check_size(name, value)
 
 
 def _must_stream(net):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from minilib import twin
 from minilib.naive import vq as naive
-from minilib.shapes import check_shapes, check_size
+from minilib.shapes import check_shapes, check_size, check_sizes
 
 BLOCK = 4096  # vectors whose distances to all codes are in memory at a time
 
@@ -99,8 +99,8 @@ def quantize_gradients(
 # -- codes that follow -----------------------------------------------------------------------------
 
 
-def _grouped(z, indices, size):
-    """(how many vectors have each index, their sums)."""
+def grouped(z: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """How many rows of z (N, D) have each index, (size,), and their sums, (size, D)."""
     counts = torch.bincount(indices, minlength=size).to(z)
     return counts, z.new_zeros(size, z.shape[1]).index_add_(0, indices, z)
 
@@ -121,7 +121,7 @@ def ema_update(
     _check_indices(indices, K)
     if not 0 <= gamma <= 1 or not (counts > 0).all():
         raise ValueError(f"gamma must lie in [0, 1] and counts be positive, got gamma {gamma}")
-    now, total = _grouped(z, indices, K)
+    now, total = grouped(z, indices, K)
     counts = gamma * counts + (1 - gamma) * now
     sums = gamma * sums + (1 - gamma) * total
     return counts, sums, sums / counts[:, None]
@@ -137,7 +137,7 @@ def kmeans(x: Tensor, codes: Tensor, steps: int) -> Tensor:
     check_size("steps", steps)
     _check_vectors(x=x, codes=codes)
     for _ in range(steps):
-        counts, sums = _grouped(x, nearest(x, codes), len(codes))
+        counts, sums = grouped(x, nearest(x, codes), len(codes))
         codes = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], codes)
     return codes
 
@@ -205,8 +205,7 @@ class VQVAE(nn.Module):
         beta: float = 0.25,
     ):
         super().__init__()
-        for name, value in {"channels": channels, "dim": dim, "size": size}.items():
-            check_size(name, value)
+        check_sizes(channels=channels, dim=dim, size=size)
         self.size, self.beta = size, beta
         C = channels
         self.encoder = nn.Sequential(

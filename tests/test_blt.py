@@ -145,6 +145,20 @@ def test_the_threshold_gives_the_wanted_size_and_grows_with_it():
         assert abs(starts.numel() / starts.sum() - 4.5) < 0.1
 
 
+@pytest.mark.parametrize("rule", ["global", "monotonic"])
+def test_before_any_byte_the_first_starts_a_patch(rule):
+    H = torch.zeros(2, 0)
+    assert patch_starts(H, 1.0, rule).tolist() == [[True], [True]]
+    assert naive.patch_starts(H.numpy(), 1.0, rule).tolist() == [[True], [True]]
+    assert hash_ngrams(H.long(), 3, 5).shape == (2, 0)
+
+
+def test_a_byte_that_cannot_come_adds_no_entropy():
+    logits = torch.tensor([0, 0, -math.inf], requires_grad=True)
+    assert entropies(logits).item() == pytest.approx(math.log(2))
+    assert torch.autograd.grad(entropies(logits), logits)[0].tolist() == pytest.approx([0, 0, 0])
+
+
 # -- what a byte is --------------------------------------------------------------------------------
 
 
@@ -342,12 +356,19 @@ def test_bad_input_is_named():
         (lambda: patch_starts(H, 1.0, longest=0), "longest must be 1 or more, got 0"),
         (lambda: find_threshold(H, 0.5), r"size must lie in \[1, "),
         (lambda: find_threshold(H, 50), r"size must lie in \[1, 3\] for these entropies, got 50"),
+        (lambda: patch_starts(H, 1.0, longest=2.5), "longest must be a whole number, got 2.5"),
+        (lambda: find_threshold(H * torch.nan, 2), r"H must be finite and not empty, got \(2, 5\)"),
+        (lambda: find_threshold(H[:, :0], 2), r"H must be finite and not empty, got \(2, 0\)"),
+        (lambda: naive.find_threshold(H.numpy() * np.inf, 2), r"H must be finite .* \(2, 5\)"),
+        (lambda: naive.find_threshold(H.numpy()[:0], 2), r"H must be finite .* \(0, 5\)"),
         (lambda: hash_ngrams(torch.zeros(1, 3).long(), 0, 5), "n must be 1 or more"),
         (lambda: hash_ngrams(torch.zeros(1, 3).long(), 3, 0), "buckets must be 1 or more"),
-        (lambda: BLT(ngram=1), "ngram 2 or more, got 1 and 1"),
+        (lambda: BLT(ngram=1), "ngram must be 2 or more, got 1"),
         (lambda: BLT(rule="bpe"), "rule must be one of"),
         (lambda: BLT(longest=0), "longest must be 1 or more"),
         (lambda: BLT(patch=0.5), "patch must be 1 or more"),
+        (lambda: BLT(middle=2.0), "middle must be a whole number, got 2.0"),
+        (lambda: BLT(before=-1), "before must be 0 or more, got -1"),
     ]:
         with pytest.raises(ValueError, match=words):
             call()

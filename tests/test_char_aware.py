@@ -304,8 +304,8 @@ def test_one_batch_can_be_learned():
         (lambda: CharAware([[0, 5]], alphabet=5), r"letters of words must lie in \[0, 5\)"),
         (lambda: CharAware([[-1]], alphabet=5), r"letters of words must lie in \[0, 5\)"),
         (lambda: CharAware(inputs="both"), "inputs must be 'letters' or 'table', got 'both'"),
-        (lambda: CharAware(widths=()), "widths not empty"),
-        (lambda: CharAware(widths=(0, 1)), "must be 1 or more"),
+        (lambda: CharAware(widths=()), "widths must not be empty"),
+        (lambda: CharAware(widths=(1, 2.0)), r"widths\[1\] must be a whole number, got 2.0"),
         (lambda: CharAware(width=0), "must be 1 or more"),
         (lambda: CharAware().loss(torch.tensor([[256, 97, 256]])), "word in a spelling"),
         (

@@ -428,7 +428,7 @@ def test_size_is_what_the_formula_says():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda P, h, x: char_rnn.CharRNN(0, 3), "vocab_size and width"),
+        (lambda P, h, x: char_rnn.CharRNN(0, 3), "vocab_size must be 1 or more, got 0"),
         (lambda P, h, x: char_rnn.rnn_loss(x, x, h[:2], P), "h must have shape"),
         (lambda P, h, x: char_rnn.rnn_loss(x + 5, x, h, P), "inputs must"),
         (lambda P, h, x: char_rnn.rnn_loss(x, x - 1, h, P), "targets must"),

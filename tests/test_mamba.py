@@ -334,5 +334,5 @@ def test_bad_input_is_named():
         selective_scan(x, dt, A, B, C, D, h.transpose(1, 2))
     with pytest.raises(ValueError, match="heads must divide the 12 channels, got 5"):
         Mamba(11, width=6, heads=5)
-    with pytest.raises(ValueError, match="vocab_size, width, layers and state must be 1 or more"):
+    with pytest.raises(ValueError, match="state must be 1 or more, got 0"):
         Mamba(11, state=0)

@@ -257,6 +257,13 @@ def test_kl_is_that_of_torch():
     torch.testing.assert_close(kl_to_uniform(logits), wanted)
 
 
+def test_a_code_of_chance_0_adds_nothing_to_the_kl():
+    logits = torch.tensor([0, -math.inf, 0, -math.inf], requires_grad=True)
+    kl = kl_to_uniform(logits)
+    assert kl.item() == pytest.approx(math.log(2))
+    assert torch.autograd.grad(kl, logits)[0].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-7)
+
+
 def test_the_autoencoders_gradient_is_that_of_the_definition():
     """In every parameter and the pictures, along a random direction, with central differences."""
     torch.manual_seed(0)
@@ -472,13 +479,22 @@ HALF, SQUARE, LOGITS = ONES / 2, torch.ones(2, 1, 4, 4), torch.ones(2, 1, 1, 3)
         (lambda: gumbel_softmax(ONES, HALF[:1], 1.0), r"u must have shape \(2, 3\)"),
         (lambda: gumbel_softmax(ONES, HALF, 0.0), r"tau must be positive, got 0\.0"),
         (lambda: anneal(-1, 2, 1.0, 0.0), "step must be 0 or more, total positive, got -1 of 2"),
-        (lambda: vae_loss(ONES, ONES, ONES, -1), "beta must be 0 or more, got -1"),
+        (lambda: vae_loss(ONES, ONES, ONES, -1), "beta 0 or more, got 2 and -1"),
         (lambda: vae_loss(ONES, ONES[:1], ONES, 1), r"pictures must have shape \(1, 3\)"),
         (lambda: vae_loss(SQUARE, SQUARE, LOGITS[:1], 1), r"logits must have shape \(2, any, any"),
         (lambda: map_pixels(ONES, 0.5), r"eps must lie in \(0, 0\.5\), got 0\.5"),
         (lambda: logit_laplace(ONES, ONES, ONES), r"x must lie in \(0, 1\), without 0 and 1"),
         (lambda: logit_laplace(HALF, ONES[:1], ONES), r"mu must have shape \(2, 3\)"),
+        (lambda: vae_loss(SQUARE[:0], SQUARE[:0], LOGITS[:0], 1), "images must be some"),
+        (lambda: naive.vae_loss(*[np.ones((0, 1, 4, 4))] * 3, 1), "images must be some"),
+        (lambda: kl_to_uniform(ONES / 0), "logits must be numbers or -inf"),
+        (lambda: kl_to_uniform(-ONES / 0), "and one in each row finite"),
+        (lambda: kl_to_uniform(ONES[:, :0]), "logits must be numbers or -inf"),
+        (lambda: naive.kl_to_uniform(np.full((1, 2), np.nan)), "logits must be numbers or -inf"),
+        (lambda: naive.kl_to_uniform(np.full((1, 2), -np.inf)), "and one in each row finite"),
+        (lambda: naive.kl_to_uniform(np.ones((2, 0))), "logits must be numbers or -inf"),
         (lambda: row_mask(0), "W must be 1 or more, got 0"),
+        (lambda: row_mask(2.0), r"W must be a whole number, got 2\.0"),
         (lambda: conv_mask(4, 2), "kernel must be odd and positive, got 2"),
         (lambda: mask_kinds(0), "layers must be 1 or more"),
         (lambda: drawing_mask(2, ONES > 0), r"picture must have shape \(2, 2\), got \(2, 3\)"),
@@ -491,17 +507,28 @@ HALF, SQUARE, LOGITS = ONES / 2, torch.ones(2, 1, 4, 4), torch.ones(2, 1, 1, 3)
         (lambda: rerank(ONES, 4), "k must be 1 to 3"),
         (lambda: rerank(ONES / 0 * 0, 1), "scores hold no nan"),
         (lambda: contrastive_loss(ONES), r"scores must have shape \(2, 2\)"),
+        (lambda: contrastive_loss(ONES[:0, :0]), r"scores must have shape \(1, 1\), got \(0, 0\)"),
+        (lambda: naive.contrastive_loss(np.ones((0, 0))), "scores must not be empty"),
         (lambda: TextToImage(5, 0), "codes must be 1 or more, got 0"),
+        (lambda: TextToImage(5, True), "codes must be a whole number, got True"),
         (lambda: small()[0].draw(IDS + 4, torch.rand(1, 9)), r"ids must lie in \[0, 5\), got 4"),
         (lambda: small()[0].draw(IDS, torch.rand(1, 8)), r"u must have shape \(1, 9\)"),
+        (lambda: small()[0].draw(IDS, torch.ones(1, 9)), r"u must lie in \[0, 1\), got a number"),
+        (lambda: small()[0].draw(IDS, -torch.ones(1, 9)), r"u must lie in \[0, 1\), got a number"),
+        (lambda: small()[0].draw(IDS, torch.ones(1, 9) / 0 * 0), r"u must lie in \[0, 1\)"),
         (lambda: small()[0].draw(IDS[:, :2], torch.rand(1, 9)), "captions must have shape"),
         (lambda: small()[0].rows_of(IDS, torch.full((1, 3, 3), 4)), r"ids must lie in \[0, 4\)"),
         (lambda: Scorer(5, pixels=6), "pixels must be a multiple of 4, got 6"),
         (lambda: Scorer(5)(torch.ones(1, 1, 16, 16), IDS + 3), r"ids must lie in \[0, 5\)"),
         (lambda: Scorer(5)(torch.ones(1, 1, 8, 32), IDS), r"images must have shape \(any, 1, 16"),
         (lambda: DiscreteVAE(codes=0), "codes must be 1 or more, got 0"),
-        (lambda: DiscreteVAE(4)(torch.ones(1, 1, 6, 8), HALF, 1.0), "multiples of 4, got 6 × 8"),
-        (lambda: DiscreteVAE(4).logits(torch.ones(1, 1, 0, 8)), "multiples of 4, got 0 × 8"),
+        (lambda: DiscreteVAE(4)(torch.ones(1, 1, 6, 8), HALF, 1.0), "of 4, got 1 of 6 × 8"),
+        (lambda: DiscreteVAE(4).logits(torch.ones(1, 1, 0, 8)), "of 4, got 1 of 0 × 8"),
+        (lambda: DiscreteVAE(4).logits(SQUARE[:0]), "images must be some, .* got 0 of 4 × 4"),
+        (
+            lambda: DiscreteVAE(4).paint(torch.ones(1, 2, 2, 3)),
+            r"y must have shape \(any, any, any, 4",
+        ),
         (lambda: DiscreteVAE(4).decode(torch.full((1, 2, 2), 4)), r"ids must lie in \[0, 4\)"),
     ],
 )

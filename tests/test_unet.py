@@ -393,7 +393,7 @@ REFUSED = [
         "height and width must lie in 1 to 4 and 1 to 4, got 5 and 2",
     ),
     (lambda: UNet(channels=0), "channels must be 1 or more"),
-    (lambda: UNet(depth=-1), "depth 0 or more"),
+    (lambda: UNet(depth=-1), "depth must be 0 or more, got -1"),
     (lambda: output_size(10, -1), "depth must be 0 or more, got -1"),
     (
         lambda: UNet(1, 2, 1, 1).predict(torch.zeros(1, 1, 0, 5)),

@@ -7,6 +7,7 @@ frame, of each the codes of the first four stages.
 """
 
 import argparse
+import functools
 import math
 import os
 import pathlib
@@ -140,11 +141,7 @@ def main():
         net, losses = train(options.seed, options.steps, every=100)
         history = History(losses, seconds=time.process_time() - started)
         record = weights.record(net, {}, command, options.seed, history, **split)
-        weights.save(files[0], net, record)
-        net, _ = weights.load(AudioCodec, files[0])  # scored as it is on disk, in float16
-        record |= score(net)
-        weights.save(files[0], net, record)
-        print(record, flush=True)
+        print(weights.save_scored(files[0], net, record, score)[1], flush=True)
 
     if options.only == "codec":
         return
@@ -153,11 +150,8 @@ def main():
     prior, settings, history = train_prior(net, options.seed, options.prior_steps)
     history.seconds = time.process_time() - started
     record = weights.record(prior, settings, command, options.seed, history, **split)
-    weights.save(files[1], prior, record)
-    prior, _ = weights.load(Transformer, files[1])
-    record |= score_prior(prior, net)
-    weights.save(files[1], prior, record)
-    print(record, flush=True)
+    score_it = functools.partial(score_prior, net=net)
+    print(weights.save_scored(files[1], prior, record, score_it)[1], flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from minilib import lab
 from minilib.lab import weights
-from minilib.medusa_lookahead import Heads, heads_on, medusa_loss, rank_accuracy
+from minilib.medusa_lookahead import heads_on, medusa_loss, rank_accuracy
 from minilib.transformer import Transformer
 
 ROWS, LENGTH, RANKS = 4, 256, 8
@@ -76,11 +76,8 @@ def main():
     settings = {"vocab_size": 256, "ahead": options.ahead, "width": trunk.output.shape[1]}
     about = {"trunk": "data/weights/transformer.safetensors", "test_split": "shakespeare().test"}
     record = weights.record(heads, settings, command, options.seed, history, **about)
-    weights.save(file, heads, record)
-    heads, _ = weights.load(Heads, file)  # scored as it is on disk, in float16
-    record |= score(trunk, heads)
-    weights.save(file, heads, record)
-    print(record, flush=True)
+    score_them = lambda heads: score(trunk, heads)
+    print(weights.save_scored(file, heads, record, score_them)[1], flush=True)
 
 
 if __name__ == "__main__":

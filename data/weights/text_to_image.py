@@ -197,11 +197,8 @@ def main():
     def keep(part, net, settings, history, score):
         """Save, score as it is on disk, in float16, and save that too."""
         record = weights.record(net, settings, command, seed, history, **split)
-        weights.save(files[part], net, record)
-        net, _ = weights.load(type(net), files[part])
-        record |= score(net) | score(net, "validation")
-        weights.save(files[part], net, record)
-        print(record, flush=True)
+        both = lambda net: score(net) | score(net, "validation")
+        print(weights.save_scored(files[part], net, record, both)[1], flush=True)
 
     words = len(letters("train")[2])
     if "vae" in options.parts:

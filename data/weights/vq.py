@@ -7,6 +7,7 @@ grids of its symbols, row by row after a start symbol.
 """
 
 import argparse
+import functools
 import math
 import os
 import pathlib
@@ -117,10 +118,7 @@ def main():
     history = History(losses, seconds=time.perf_counter() - started)
     settings = {"channels": 32, "dim": 16, "size": 256}
     record = weights.record(net, settings, command, options.seed, history, **split)
-    weights.save(files[0], net, record)
-    net, _ = weights.load(VQVAE, files[0])  # scored as it is on disk, in float16
-    record |= score(net)
-    weights.save(files[0], net, record)
+    net, record = weights.save_scored(files[0], net, record, score)
     print(record, flush=True)
 
     torch.manual_seed(options.seed)
@@ -128,11 +126,8 @@ def main():
     prior = Transformer(**settings)
     history = train_prior(net, options.seed, options.prior_steps, prior)
     record = weights.record(prior, settings, command, options.seed, history, **split)
-    weights.save(files[1], prior, record)
-    prior, _ = weights.load(Transformer, files[1])
-    record |= score_prior(prior, net)
-    weights.save(files[1], prior, record)
-    print(record, flush=True)
+    score_it = functools.partial(score_prior, net=net)
+    print(weights.save_scored(files[1], prior, record, score_it)[1], flush=True)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,16 @@ import numpy as np
 
 
 def entropies(rng):
-    """Sure, torn between two, uniform; a shift of all; logits 2,000 apart; other axes."""
+    """Sure, torn between two, uniform; a shift of all; logits 2,000 apart, and -inf; other axes."""
     yield (np.array([[0.0, 0, 0, 0], [50, 0, 0, 0], [40, 40, 0, 0], [1000, 1000, -1000, 1000]]),)
     yield (rng.normal(size=(2, 3, 5)),)
-    yield (np.array([[[-2000.0, 0, 1]]]),)
+    yield (np.array([[[-2000.0, 0, 1], [-np.inf, 0, 1]]]),)
 
 
 def patch_starts(rng):
     """No patch but the forced ones, all, some; equal to the threshold; cut at `longest`.
 
-    A fall that is not steep enough; a rise to what is still low.
+    A fall that is not steep enough; a rise to what is still low; no byte before the one to come.
     """
     H = np.array([[9.0, 2, 3, 3, 1, 1.5, 0.25, 1, 2, 3], [0, 0, 0, 0, 4, 0, 4, 4.5, 5, 0]])
     for rule in ("global", "monotonic"):
@@ -26,6 +26,7 @@ def patch_starts(rng):
         yield H[:, :1], 9.5, rule
         yield H[:, :2], 9.5, rule
         yield H, 9.5, rule, 1
+        yield H[:, :0], 2.0, rule
     yield H, 2.5
     yield np.zeros((1, 130)), 1.0
 
@@ -43,13 +44,14 @@ def find_threshold(rng):
 
 
 def hash_ngrams(rng):
-    """One byte; order counts; sums that wrap around, to both signs; zeros before the text."""
+    """One byte, none; order counts; sums that wrap around, to both signs; zeros before the text."""
     ids = np.array([[1, 0, 0, 0, 255, 254, 253, 252], [2, 1, 0, 3, 0, 0, 0, 9]])
     yield ids, 1, 7
     yield ids, 3, 1000
     yield ids, 8, 30000
     yield rng.integers(256, size=(2, 40)), 5, 997
     yield rng.integers(256, size=(1, 2)), 8, 2
+    yield ids[:, :0], 3, 7
 
 
 def _attention(rng, B, K, k, T, C):

@@ -15,11 +15,14 @@ def gumbel_softmax(rng):
 
 
 def kl_to_uniform(rng):
-    """One code; equal pairs, almost uniform; several places; a code of chance 0, large logits."""
+    """One code; equal pairs, almost uniform; several places, none; a code of chance 0, as large
+    logits make it and as -inf does."""
     yield (np.array([3.0]),)
     yield (np.array([[0.5, 0.5, -1.0, -1.0], [0.0, 0.1, 0.0, 0.1]]),)
     yield (2 * rng.normal(size=(2, 3, 4)),)
     yield (np.array([[0.0, -2000.0, 0.5], [2000.0, 0.0, 2000.5]]),)
+    yield (np.array([[-np.inf, 0.0, 0.5], [1.0, -np.inf, -np.inf]]),)
+    yield (np.zeros((0, 3)),)
 
 
 def anneal(rng):

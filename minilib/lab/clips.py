@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minilib.lab.glyphs import PARTS, _ink, letters
+from minilib.lab.glyphs import PARTS, ink, letters
 
 FINE = 48  # sides of the frame on which positions are whole numbers; its pixels are averaged
 
@@ -28,7 +28,7 @@ def bouncing(
     for k in range(count):
         random = np.random.default_rng([seed, PARTS.index(part), k, 3])
         letter, height = random.choice(list(alphabet)), random.uniform(34, 41)
-        places = np.stack(_ink(letter, height, random.uniform(-0.25, 0.25)), 1)
+        places = np.stack(ink(letter, height, random.uniform(-0.25, 0.25)), 1)
         places -= places.min(0)
         room = FINE - 1 - places.max(0)
         start, speed = random.uniform(size=2) * room, random.uniform(-FINE / 12, FINE / 12, 2)

@@ -74,7 +74,7 @@ def _page(random, alphabet, size, edge=40):
         left = random.integers(0, 16)
         while left < len(page) - edge:
             letter, height = random.choice(list(alphabet)), random.uniform(26, 34)
-            rows, columns = _ink(letter, height, random.uniform(-0.25, 0.25))
+            rows, columns = ink(letter, height, random.uniform(-0.25, 0.25))
             rows = rows + baseline + random.integers(-2, 3)
             near = _grow(page > 0)
             while left + columns.max() < len(page) and near[rows, left + columns].any():
@@ -88,7 +88,7 @@ def _page(random, alphabet, size, edge=40):
     return page[edge - 1 : 1 - edge, edge - 1 : 1 - edge]
 
 
-def _ink(letter, height, angle):
+def ink(letter: str, height: float, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a letter's pixels, the baseline row 0, the leftmost pixel column 0."""
     path = _outline(letter).transformed(Affine2D().scale(height, -height).rotate(angle))
     y, x = np.mgrid[-40:20, -20:50]

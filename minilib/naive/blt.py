@@ -68,6 +68,8 @@ def find_threshold(H, size, rule="global", longest=64):
     The higher the threshold, the fewer the patches. At -max H every byte starts one (but for
     "monotonic" a fall of max H), at max H none that need not. 20 times the interval is halved.
     """
+    if not H.size or not np.isfinite(H).all():
+        raise ValueError(f"H must be finite and not empty, got {H.shape}")
     low, high = -H.max(), H.max()
     for _ in range(20):
         middle = (low + high) / 2

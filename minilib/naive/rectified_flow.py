@@ -90,6 +90,9 @@ def generalised_causal_mask(splits, kinds):
     Token i sees token j if j comes no later, or both are in one picture; but what is noised is seen
     by its own split alone (BAGEL, sec. 2.2).
     """
+    for k, length in enumerate(splits):
+        if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
+            raise ValueError(f"splits[{k}] must be a whole number, 1 or more, got {length!r}")
     split_of = [k for k, length in enumerate(splits) for _ in range(length)]
     N = len(split_of)
     seen = np.zeros((N, N), bool)

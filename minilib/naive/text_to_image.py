@@ -47,13 +47,16 @@ def _log_softmax(score):
 def kl_to_uniform(logits):
     """Nats of q = softmax(logits) from the uniform distribution: Σ q (ln q + ln K). No noise.
 
-    logits (..., K) -> (...)
+    logits (..., K), -inf for a chance of 0 -> (...)
     """
     K = logits.shape[-1]
+    if K == 0 or not np.isfinite(logits.max(axis=-1)).all():
+        raise ValueError("logits must be numbers or -inf, and one in each row finite")
     kl = np.zeros(logits.shape[:-1])
     for index in np.ndindex(kl.shape):
         for ln_q in _log_softmax(logits[index]):
-            kl[index] += np.exp(ln_q) * (ln_q + np.log(K))
+            if ln_q > -np.inf:
+                kl[index] += np.exp(ln_q) * (ln_q + np.log(K))
     return kl
 
 
@@ -68,6 +71,8 @@ def vae_loss(pictures, images, logits, beta):
 
     pictures, images (B, 1, H, W), logits (B, h, w, K)
     """
+    if not len(images):
+        raise ValueError("images must be some, got 0")
     loss = 0.0
     for picture, image, places in zip(pictures, images, logits, strict=True):
         loss += ((picture - image) ** 2).sum() + beta * kl_to_uniform(places).sum()
@@ -241,6 +246,8 @@ def contrastive_loss(scores):
     scores   (B, B), of picture i with caption j; pairs are on the diagonal
     Source: Radford et al. 2021 (arXiv:2103.00020), figure 3.
     """
+    if not len(scores):
+        raise ValueError("scores must not be empty, got 0 pairs")
     loss = 0.0
     for i in range(len(scores)):
         loss -= _log_softmax(scores[i])[i] + _log_softmax(scores[:, i])[i]
