@@ -446,15 +446,36 @@ def test_a_picture_that_is_begun_has_exactly_its_codes():
 # -- the trained model -----------------------------------------------------------------------------
 
 
-def test_the_trained_model_scores_what_its_record_says():
+@pytest.fixture(scope="module")
+def script():
+    """data/weights/chameleon.py, which belongs to no package."""
     path = lab.fetch.HOME / "weights" / "chameleon.py"
     spec = importlib.util.spec_from_file_location("weights_of_chameleon", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_more_letters_are_of_known_words_and_of_the_training_part(script):
+    more, own = script.letters("train", more=True), script.letters("train")
+    assert len(more.images) == 2376 and set(own.names) < set(more.names)
+    for part in ("validation", "test"):
+        assert not set(more.names) & set(script.letters(part).names)
+    for caption, name in zip(more.captions, more.names, strict=True):
+        assert " ".join(own.words[k] for k in caption if k) == name
+
+
+def test_the_trained_model_scores_what_its_record_says(script):
     model, record = lab.load(Chameleon)
     for name, value in script.score(model).items():
         assert record[name] == pytest.approx(value, rel=1e-3), name
-    assert path.with_suffix(".safetensors").stat().st_size < 2_000_000
+    path = lab.fetch.HOME / "weights" / "chameleon.safetensors"
+    assert path.stat().st_size < 2_000_000
+    steps, values = zip(*record["validation"], strict=True)
+    assert record["kept_after"] == steps[values.index(min(values))]
+    found = script.score(model, "validation")
+    both = found["validation_nats_caption"] + script.PLACES * found["validation_nats_code"]
+    assert both == pytest.approx(min(values), rel=1e-3)
 
 
 # -- refused ---------------------------------------------------------------------------------------
