@@ -2,7 +2,7 @@
 
     python data/runs/rectified_flow.py
 
-Small nets that paint letters from noise, told by a caption: one set of weights for words and
+Nets of two sizes that paint letters from noise, told by a caption: one set of weights for words and
 patches, or two experts of the same width. All nets of a size and seed see the same batches. Seed 0
 tries two learning rates for each net; the other seeds take the one that was better on letters of
 the validation part. The record is written after each run; what is recorded is not run again.
@@ -22,6 +22,7 @@ from minilib.rectified_flow import FlowNet
 
 SIZES = {  # width: steps, letters of a batch, learning rates to try
     32: (700, 32, (4e-3, 8e-3)),
+    64: (500, 64, (3e-3, 6e-3)),
 }
 EXPERTS = {"dense": 1, "two experts": 2}
 SEEDS = 0, 1, 2
