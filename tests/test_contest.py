@@ -77,13 +77,13 @@ KEEPS_THE_TEST = """
 
 @pytest.fixture
 def enter(tmp_path, monkeypatch, capsys):
-    """Enter a file for a second: enter(text) -> (exit status, what was printed)."""
+    """Enter a file for a few seconds: enter(text) -> (exit status, what was printed)."""
     monkeypatch.setattr(contest, "SCORED", 2000)
 
     def run(text, *words):
         path = tmp_path / "mine.py"
         path.write_text(SMALL + text)
-        status = main(["contest", str(path), "--minutes", "0.03", *words])
+        status = main(["contest", str(path), "--minutes", "0.06", *words])
         printed = capsys.readouterr()
         return status, printed.out + printed.err
 
@@ -104,7 +104,7 @@ def test_a_model_of_ones_own_is_trained_scored_and_placed(enter):
         (OTHER_SYMBOLS, "vocab_size must be 256, got 300"),
         (LEARNS_WHILE_SCORED, "the model changes while it is scored"),
         (KEEPS_THE_TEST, "the model knows the test text"),
-        (TRAINS_ELSEWHERE, "of 2 s of processor time"),
+        (TRAINS_ELSEWHERE, "of 4 s of processor time"),
         ("\nclass Second(CharRNN):\n    pass\n", "must define one LanguageModel, it defines 2"),
         ("\nraise OSError('no')", "cannot be read: OSError: no"),
     ],
@@ -155,8 +155,9 @@ def test_equal_multiply_adds_buy_the_steps_that_they_pay_for():
 
 def test_equal_seconds_are_kept_and_the_search_counts():
     started = time.process_time()
-    _, _, run = contest.compete(CharRNN, TINY, "seconds", 1.0, 0, SPLIT)
-    assert run["seconds"] < 1.0 and 0.5 < time.process_time() - started < 2.0
+    _, _, run = contest.compete(CharRNN, TINY, "seconds", 4.0, 0, SPLIT)
+    # of this process, whatever else the machine does; wide, since a step's cost is an estimate
+    assert run["seconds"] < 4.0 and 2.0 < time.process_time() - started < 8.0
     with pytest.raises(ValueError, match="the budget must be more than the search for a rate"):
         contest.compete(CharRNN, TINY, "seconds", 1e-3, 0, SPLIT)
 
@@ -194,6 +195,24 @@ def test_the_record_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert [(run["entrant"], run["budget"], run["seed"]) for run in runs[4:]] == [
         *(("tiny", 4e7, 0), ("other", 4e7, 0))  # further seeds for the smallest budget alone
     ]
+
+
+def test_weights_are_kept_where_they_are_wanted(tmp_path, monkeypatch):
+    monkeypatch.setattr(contest, "SCORED", 500)
+    monkeypatch.setattr(command, "ENTRANTS", {"tiny, of one": tuple(TINY)})
+    monkeypatch.setattr(command, "untrained", lambda split: {})
+    words = "contest --rule seconds --budget 3 --budget 4 --seeds 0 1".split()
+    assert main([*words, "--out", str(tmp_path / "r.json"), "--weights", str(tmp_path)]) == 0
+    runs = json.loads((tmp_path / "r.json").read_text())["runs"]
+    assert [(run["budget"], run["seed"]) for run in runs] == [(3.0, 0), (4.0, 0), (3.0, 1)]
+    model, kept = lab.load(CharRNN, tmp_path / "tiny_of_one.safetensors")
+    assert kept == {"model": {"width": 8}} | runs[1] and model.vocab_size == 256
+    assert sorted(p.name for p in tmp_path.glob("tiny*")) == [
+        "tiny_of_one.json",
+        "tiny_of_one.safetensors",
+    ]
+    with pytest.raises(ValueError, match="name must be one of tiny, of one, got 'none'"):
+        command.shipped("none", SPLIT)
 
 
 # -- the record ------------------------------------------------------------------------------------

@@ -106,9 +106,10 @@ def _missing_runs(names, budgets, seeds, split, done, folder):
                 first = next(iter(of_seeds.values()), {})
                 entrant = contest.Entrant(*ENTRANTS[name])
                 model, run = _one_run(entrant, rule, budget, seed, split, first)
+                run = same | {"seed": seed} | run
                 if folder and (rule, budget, seed) == ("seconds", max(budgets[rule]), 0):
                     _keep(folder, name, model, run, split)
-                yield same | {"seed": seed} | run
+                yield run
 
 
 def _one_run(entrant, rule, budget, seed, split, first):
