@@ -1,7 +1,6 @@
 """Sound as symbols: convolutions by hand and by torch, streaming, training, weights, refusals."""
 
 import base64
-import importlib.util
 import io
 import json
 import math
@@ -312,11 +311,7 @@ def test_players_hold_what_they_are_given():
 @pytest.fixture(scope="module")
 def script():
     """data/weights/audio_codec.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "audio_codec.py"
-    spec = importlib.util.spec_from_file_location("weights_of_audio_codec", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lab.data.script("audio_codec")
 
 
 def test_the_trained_nets_score_what_their_records_say(script):

@@ -1,6 +1,5 @@
 """Chameleon: the stream and its grammar, bounds, the z-loss, writing, weights, refusals."""
 
-import importlib.util
 import math
 
 import numpy as np
@@ -449,11 +448,7 @@ def test_a_picture_that_is_begun_has_exactly_its_codes():
 @pytest.fixture(scope="module")
 def script():
     """data/weights/chameleon.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "chameleon.py"
-    spec = importlib.util.spec_from_file_location("weights_of_chameleon", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return lab.data.script("chameleon")
 
 
 def test_more_letters_are_of_known_words_and_of_the_training_part(script):

@@ -1,5 +1,4 @@
 import copy
-import importlib.util
 import itertools
 import math
 
@@ -471,11 +470,7 @@ def test_shipped_weights_score_what_their_record_says():
 
 def script():
     """data/weights/handwriting.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "handwriting.py"
-    spec = importlib.util.spec_from_file_location("weights_of_handwriting", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lab.data.script("handwriting")
 
 
 def test_warping_in_time_by_hand_and_by_one_loop():

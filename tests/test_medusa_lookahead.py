@@ -1,7 +1,6 @@
 """Medusa: heads and labels, best trees by brute force, greedy to the byte, exact."""
 
 import functools
-import importlib.util
 import itertools
 
 import numpy as np
@@ -339,11 +338,7 @@ def test_with_equal_distributions_typical_acceptance_refuses_and_the_exact_rule_
 @pytest.fixture(scope="module")
 def script():
     """data/weights/medusa_lookahead.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "medusa_lookahead.py"
-    spec = importlib.util.spec_from_file_location("weights_of_medusa", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lab.data.script("medusa_lookahead")
 
 
 def test_the_trained_heads_score_what_their_record_says(script):

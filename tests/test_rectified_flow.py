@@ -1,6 +1,5 @@
 """Rectified flow: closed forms, who sees whom, what is read once, guidance, the trained net."""
 
-import importlib.util
 import itertools
 
 import pytest
@@ -219,14 +218,12 @@ def test_guidance_by_hand():
 
 
 def test_the_trained_net_scores_what_its_record_says():
-    path = lab.fetch.HOME / "weights" / "rectified_flow.py"
-    spec = importlib.util.spec_from_file_location("weights_of_rectified_flow", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = lab.data.script("rectified_flow")
     net, record = lab.load(FlowNet)
     for name, value in script.errors(net).items():
         assert record[f"test_{name}"] == pytest.approx(value, rel=1e-3), name
-    assert path.with_suffix(".safetensors").stat().st_size < 2_000_000
+    path = lab.fetch.HOME / "weights" / "rectified_flow.safetensors"
+    assert path.stat().st_size < 2_000_000
 
 
 # -- refused ---------------------------------------------------------------------------------------

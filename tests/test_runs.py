@@ -54,6 +54,12 @@ def test_a_record_is_begun_once_and_gone_on_with(tmp_path):
     assert len(asked) == 1  # for the new record alone
 
 
+def test_a_script_of_weights_is_shared_by_its_name():
+    assert data.script("vq").__doc__ and data.script("vq") is not data.script("vq")
+    with pytest.raises(FileNotFoundError, match=r"none\.py"):
+        data.script("none")
+
+
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_every_record_says_how_it_was_made(path):
     record = data.runs(path.stem)

@@ -1,6 +1,5 @@
 """Text to image: relaxed draws, the density, masks, the loss, drawing, weights, refusals."""
 
-import importlib.util
 import math
 
 import numpy as np
@@ -438,11 +437,7 @@ def test_rerank_is_what_numpy_sorts():
 @pytest.fixture(scope="module")
 def script():
     """data/weights/text_to_image.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "text_to_image.py"
-    spec = importlib.util.spec_from_file_location("weights_of_text_to_image", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lab.data.script("text_to_image")
 
 
 def test_the_trained_nets_score_what_their_records_say(script):

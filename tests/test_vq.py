@@ -1,6 +1,5 @@
 """Vector quantisation: by hand, straight through, k-means and the reservoir, weights, refusals."""
 
-import importlib.util
 import itertools
 import json
 
@@ -333,11 +332,7 @@ def test_captions_of_the_held_out_parts_are_new_and_their_words_are_known(side):
 @pytest.fixture(scope="module")
 def script():
     """data/weights/vq.py, which belongs to no package."""
-    path = lab.fetch.HOME / "weights" / "vq.py"
-    spec = importlib.util.spec_from_file_location("weights_of_vq", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return lab.data.script("vq")
 
 
 def test_the_trained_nets_score_what_their_records_say(script):

@@ -9,7 +9,6 @@ codebooks. The record is written after each run; runs that are recorded are not 
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 
@@ -18,15 +17,6 @@ import torch
 from minilib import lab
 from minilib.audio_codec import AudioCodec, Trainer
 from minilib.lab import data
-
-
-def script():
-    """data/weights/audio_codec.py: sounds, scores and the language model's training."""
-    path = pathlib.Path(__file__).parents[1] / "weights" / "audio_codec.py"
-    spec = importlib.util.spec_from_file_location("weights_of_audio_codec", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @torch.no_grad()
@@ -73,7 +63,7 @@ def main():
     )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    out, common = options.out, script()
+    out, common = options.out, data.script("audio_codec")
     unit = "minutes of processor time; SI-SNR in decibels, bits of a code"
     record = data.begin_runs(out, "python data/runs/audio_codec.py", unit=unit)
 

@@ -8,7 +8,6 @@ written after each run; runs that are recorded are not made again.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 
@@ -29,15 +28,6 @@ RECIPES = {  # what is changed, one thing after another
 HIGHEST_ALONE = "+ z-loss 1e-5", "+ z-loss 1e-2"  # at the highest rate
 RATES = 3e-3, 1e-2, 3e-2
 EVERY = 10
-
-
-def script():
-    """data/weights/chameleon.py: the rows, the loss and the scores."""
-    path = pathlib.Path(__file__).parents[1] / "weights" / "chameleon.py"
-    spec = importlib.util.spec_from_file_location("weights_of_chameleon", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def one_run(name, rate, seed, steps, common):
@@ -76,7 +66,7 @@ def main():
     parser.add_argument("--stop-after", type=float, default=float("inf"), help="seconds")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    out, common = pathlib.Path(__file__).with_suffix(".json"), script()
+    out, common = pathlib.Path(__file__).with_suffix(".json"), data.script("chameleon")
     unit = "minutes of processor time; caption and code are nats on validation letters"
     record = data.begin_runs(out, "python data/runs/chameleon.py", unit=unit)
     done = {(run["recipe"], run["lr"], run["seed"]) for run in record["runs"]}

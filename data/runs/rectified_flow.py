@@ -9,7 +9,6 @@ the validation part. The record is written after each run; what is recorded is n
 """
 
 import argparse
-import importlib.util
 import itertools
 import os
 import pathlib
@@ -26,15 +25,6 @@ SIZES = {  # width: steps, letters of a batch, learning rates to try
 }
 EXPERTS = {"dense": 1, "two experts": 2}
 SEEDS = 0, 1, 2
-
-
-def script():
-    """data/weights/rectified_flow.py: the batches, the loss and the errors."""
-    path = pathlib.Path(__file__).parents[1] / "weights" / "rectified_flow.py"
-    spec = importlib.util.spec_from_file_location("weights_of_rectified_flow", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @torch.no_grad()
@@ -67,7 +57,7 @@ def better_rate(runs, name, width):
 
 
 def missing_runs(record):
-    common, runs = script(), record["runs"]
+    common, runs = data.script("rectified_flow"), record["runs"]
     for width, seed, name in itertools.product(SIZES, SEEDS, EXPERTS):
         for rate in SIZES[width][2] if seed == 0 else [better_rate(runs, name, width)]:
             done = {(run["net"], run["width"], run["lr"], run["seed"]) for run in runs}

@@ -8,7 +8,6 @@ the likeliest codes. Its relaxed and hard draws have the same noise.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 import sys
@@ -21,15 +20,6 @@ from minilib.lab.weights import commit
 from minilib.text_to_image import gumbel_softmax
 
 ENDS = {"1": 1.0, "1/4": 1 / 4, "1/16": 1 / 16}
-
-
-def script():
-    """data/weights/text_to_image.py: the pictures and the training."""
-    path = pathlib.Path(__file__).parents[1] / "weights" / "text_to_image.py"
-    spec = importlib.util.spec_from_file_location("weights_of_text_to_image", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def annealed(common, name, seed, steps):
@@ -54,7 +44,7 @@ def main():
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    out, common = pathlib.Path(__file__).with_suffix(".json"), script()
+    out, common = pathlib.Path(__file__).with_suffix(".json"), data.script("text_to_image")
     record = {
         "command": f"python data/runs/text_to_image.py {' '.join(sys.argv[1:])}".strip(),
         "commit": commit(),

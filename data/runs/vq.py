@@ -8,7 +8,6 @@ written after each seed; seeds that are recorded are not trained again.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 import time
@@ -29,15 +28,6 @@ RECIPES = {
     "+ faster codes": ({}, {"faster": 10}),
     "+ restarts = robust": ({}, {"faster": 10, "restarts": RESTARTS}),
 }
-
-
-def script():
-    """data/weights/vq.py: the pictures, the scores and the language model's batches."""
-    path = pathlib.Path(__file__).parents[1] / "weights" / "vq.py"
-    spec = importlib.util.spec_from_file_location("weights_of_vq", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def one_recipe(name, seed, steps, common):
@@ -62,7 +52,7 @@ def main():
     parser.add_argument("--steps", type=int, default=120)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
-    out, common = pathlib.Path(__file__).with_suffix(".json"), script()
+    out, common = pathlib.Path(__file__).with_suffix(".json"), data.script("vq")
     unit = "minutes of processor time; error is a mean square on validation letters"
     record = data.begin_runs(out, "python data/runs/vq.py", unit=unit)
     done = {(run["recipe"], run["seed"]) for run in record["runs"]}

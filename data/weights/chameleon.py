@@ -176,11 +176,7 @@ def main():
     more["validation"] = [[step, round(value, 3)] for step, value in history.validation]
     more["test_split"] = "lab.typefaces.captioned_letters('test')"
     record = weights.record(model, settings, command, options.seed, history, **more)
-    weights.save(options.out, model, record)
-    model, _ = weights.load(Chameleon, options.out)  # scored as it is on disk, in float16
-    record |= score(model)
-    weights.save(options.out, model, record)
-    print(record, flush=True)
+    print(weights.save_scored(options.out, model, record, score)[1], flush=True)
 
 
 if __name__ == "__main__":

@@ -91,11 +91,8 @@ def main():
     command = f"python data/weights/rectified_flow.py {' '.join(sys.argv[1:])}".strip()
     split = {"test_split": "lab.typefaces.captioned_letters('test', side=16)"}
     record = weights.record(net, settings, command, options.seed, history, **split)
-    weights.save(options.out, net, record)
-    net, _ = weights.load(FlowNet, options.out)  # scored as it is on disk, in float16
-    record |= {f"test_{name}": value for name, value in errors(net).items()}
-    weights.save(options.out, net, record)
-    print(record, flush=True)
+    test = lambda net: {f"test_{name}": value for name, value in errors(net).items()}
+    print(weights.save_scored(options.out, net, record, test)[1], flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from minilib.lab.ids import write_ids as write_ids
 from minilib.lab.runs import add_runs as add_runs
 from minilib.lab.runs import begin_runs as begin_runs
 from minilib.lab.runs import runs as runs
+from minilib.lab.runs import script as script
 from minilib.lab.runs import write_runs as write_runs
 from minilib.lab.strings import interface_strings as interface_strings
 

@@ -1,11 +1,13 @@
 """Recorded runs: what trained too long for a lesson, measured once, with how it was made."""
 
+import importlib.util
 import json
 import math
 import os
 import pathlib
 import time
 from collections.abc import Iterable
+from types import ModuleType
 
 import torch
 
@@ -73,3 +75,15 @@ def add_runs(
         print(run, flush=True)
         if spent > stop_after:
             break
+
+
+def script(name: str) -> ModuleType:
+    """data/weights/<name>.py, which belongs to no package: what runs and tests share with it.
+
+    Raises FileNotFoundError if there is none.
+    """
+    path = HOME / "weights" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"weights_of_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
